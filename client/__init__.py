@@ -1,0 +1,1 @@
+"""One hospital: its slides, its cohort, its training, its answers. Never imports the server."""

@@ -1,0 +1,1 @@
+"""Model, cases and formats shared by both sides. No Flower, no network, no hospital path."""

@@ -1,0 +1,79 @@
+"""Every error of ours: one root with a hint. Messages name what failed and where, never a case.
+
+GHANetError
+├── SettingsError      study.yaml, site.yaml, server.yaml
+├── CohortError        clinical, slides and outcome tables
+├── GenesError         gene tables and panels
+├── FeaturesError      feature files
+├── WeightsError       weights and updates that do not fit
+├── TrainingError      a round that cannot be trained or has too few sites
+├── KeysError          keys and certificates
+├── ReleaseError       releases that cannot be made, trusted or used
+└── DeploymentError    processes, ports, connections
+
+``code`` is all that may cross the network about an error; message and hint stay where they arose.
+"""
+
+
+class GHANetError(Exception):
+    """Root of our errors: a message (what, where) and a hint (what to do)."""
+
+    code = "failed"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class SettingsError(GHANetError):
+    """A settings file is missing, unreadable, or says something impossible."""
+
+    code = "settings"
+
+
+class CohortError(GHANetError):
+    """A clinical or slides table cannot be used."""
+
+    code = "cohort"
+
+
+class GenesError(GHANetError):
+    """A gene table or gene panel cannot be used."""
+
+    code = "genes"
+
+
+class FeaturesError(GHANetError):
+    """A feature file is missing, damaged or of another encoder."""
+
+    code = "features"
+
+
+class WeightsError(GHANetError):
+    """Weights or an update do not fit the model they claim to belong to."""
+
+    code = "weights"
+
+
+class TrainingError(GHANetError):
+    """A round cannot be trained or aggregated."""
+
+    code = "training"
+
+
+class KeysError(GHANetError):
+    """A key or certificate is missing, unreadable or of another kind."""
+
+    code = "keys"
+
+
+class ReleaseError(GHANetError):
+    """A release cannot be made, trusted or used."""
+
+    code = "release"
+
+
+class DeploymentError(GHANetError):
+    """A process, port or connection is not as it should be."""
+
+    code = "deployment"

@@ -1,0 +1,130 @@
+"""The study: all that hospitals must agree on. Read from study.yaml, known by one digest."""
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .errors import SettingsError
+from .files import canonical_json, sha256
+from .settings import FORMAT, read_settings, read_yaml
+
+STUDY_FILE = "study.yaml"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # names that become file names
+PRESETS = ("published", "compact")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyConfig:
+    """One study. Every hospital holds the same; the digest proves it.
+
+    ``gene_groups`` names a CSV beside study.yaml with one column of gene symbols per group;
+    ``groups`` is what it says. A gene table's columns are SYMBOL_TYPE, TYPE from ``gene_types``.
+    """
+
+    name: str
+    encoder: str  # name of the patch encoder; other names are refused
+    feature_width: int  # D
+    time_bin_edges: tuple[float, ...]  # months; K = edges + 1 bins, the last one open
+    gene_groups: str  # CSV file beside study.yaml
+    groups: tuple[tuple[str, tuple[str, ...]], ...]  # (group, symbols), from gene_groups
+    gene_types: tuple[str, ...] = ("rnaseq", "cnv", "mut")
+    gene_clip: float = 5.0  # values are clipped to +-this before any sum, in the tables' units
+    preset: str = "published"
+    rounds: int = 20
+    local_epochs: int = 1
+    batch_cases: int = 32  # cases per optimiser step
+    learning_rate: float = 2e-4  # Adam
+    weight_decay: float = 1e-5
+    dropout: float = 0.25
+    gene_loss_weight: float = 0.3
+    held_out: float = 0.2  # share of cases kept for evaluation where tables have no 'split'
+    minimum_cases: int = 10  # no sum over fewer cases leaves a site
+    minimum_sites: int = 0  # training sites a round needs; 0: every one of the roster
+    round_minutes: float = 60.0  # a site that takes longer is missing in this round
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, before any site sees it."""
+        if not NAME.fullmatch(self.name):
+            raise _wrong("name", self.name, "small letters, digits and '-', 63 at most")
+        if self.preset not in PRESETS:
+            raise _wrong("preset", self.preset, f"one of {', '.join(PRESETS)}")
+        edges = self.time_bin_edges
+        rising = all(a < b for a, b in zip((0.0, *edges), edges, strict=False))
+        if not edges or not rising or not all(map(math.isfinite, edges)):
+            raise _wrong("time_bin_edges", list(edges), "rising months, for example [12, 36, 60]")
+        for key in ("feature_width", "rounds", "local_epochs", "batch_cases", "minimum_cases"):
+            if getattr(self, key) < 1:
+                raise _wrong(key, getattr(self, key), "1 or more")
+        for key in ("gene_clip", "learning_rate", "round_minutes"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise _wrong(key, getattr(self, key), "a number above 0")
+        for key in ("weight_decay", "gene_loss_weight", "minimum_sites", "seed"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise _wrong(key, getattr(self, key), "0 or more")
+        for key in ("dropout", "held_out"):
+            if not 0 <= getattr(self, key) < 1:
+                raise _wrong(key, getattr(self, key), "from 0 up to, not including, 1")
+
+    @property
+    def time_bins(self) -> int:
+        """K: one bin before each edge and one after the last."""
+        return len(self.time_bin_edges) + 1
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the study as canonical JSON, gene groups included."""
+        return sha256(canonical_json(self.as_json()))
+
+    def as_json(self) -> dict[str, Any]:
+        """The study as it stands in digests, manifests and logs."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+
+def _wrong(key: str, value: object, wanted: str) -> SettingsError:
+    return SettingsError(f"{STUDY_FILE}: '{key}' is {value!r}", hint=f"use {wanted}")
+
+
+def read_study(folder: Path) -> StudyConfig:
+    """Read study.yaml and its gene groups from ``folder``.
+
+    Raises:
+        SettingsError: anything missing, misspelt or impossible in either file.
+    """
+    path = folder / STUDY_FILE
+    named = _name_of_groups_file(path)
+    return read_settings(path, StudyConfig, groups=read_groups(folder / named))
+
+
+def _name_of_groups_file(path: Path) -> str:
+    named = read_yaml(path).get("gene_groups")
+    if not isinstance(named, str) or Path(named).name != named:
+        raise _wrong("gene_groups", named, f"the name of a CSV file beside {STUDY_FILE}")
+    return named
+
+
+def read_groups(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Read gene groups: one column per group, gene symbols below its name, blanks at the end."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path.name}: not found beside {STUDY_FILE}",
+            hint="a CSV with one column of gene symbols per group",
+        ) from None
+    except (ValueError, OSError, UnicodeDecodeError):
+        raise SettingsError(f"{path.name}: not a CSV table") from None
+    groups = []
+    for name in table.columns:
+        symbols = tuple(dict.fromkeys(s.strip() for s in table[name] if s.strip()))
+        if not symbols:
+            raise SettingsError(f"{path.name}: gene group '{name}' has no genes")
+        groups.append((str(name), symbols))
+    if not groups:
+        raise SettingsError(f"{path.name}: no gene groups")
+    return tuple(groups)

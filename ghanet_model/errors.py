@@ -2,6 +2,9 @@
 
 GHANetError
 ├── SettingsError      study.yaml, site.yaml, server.yaml
+├── StudyError         a message or file of another study
+├── ProtocolError      a message that is not as agreed
+├── RefusedError         the other side answered with an error code
 ├── CohortError        clinical, slides and outcome tables
 ├── GenesError         gene tables and panels
 ├── FeaturesError      feature files
@@ -29,6 +32,24 @@ class SettingsError(GHANetError):
     """A settings file is missing, unreadable, or says something impossible."""
 
     code = "settings"
+
+
+class StudyError(GHANetError):
+    """A message, checkpoint or release belongs to another study."""
+
+    code = "study"
+
+
+class ProtocolError(GHANetError):
+    """A message lacks something, or holds something it must not."""
+
+    code = "protocol"
+
+
+class RefusedError(GHANetError):
+    """The other side answered with an error code; the message is that code."""
+
+    code = "refused"
 
 
 class CohortError(GHANetError):

@@ -78,29 +78,26 @@ def parse(values: dict[str, Any], kind: type[Settings], *, where: str, **derived
 def _convert(value: Any, hint: Any, where: str, key: str) -> Any:
     """``value`` as the type that the field's annotation names."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    is_bool = isinstance(value, bool)  # a bool is an int to Python, not to a reader
     if origin in (types.UnionType, typing.Union):
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(value, next(a for a in arguments if a is not type(None)), where, key)
+        inner = next(a for a in arguments if a is not type(None))
+        return None if value is None else _convert(value, inner, where, key)
     if origin is tuple and isinstance(value, list):
         return tuple(_convert(item, arguments[0], where, key) for item in value)
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return parse(value, typing.cast("type[Any]", hint), where=f"{where}: {key}")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is float and isinstance(value, str):
-        return _float_of(value, where, key)  # YAML reads 1e-5 as text
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if isinstance(hint, type) and isinstance(value, hint):
-        if not (isinstance(value, bool) and hint is int):
-            return value
+    if hint in (float, Path) and isinstance(value, int | float | str) and not is_bool:
+        return _made(hint, value, where, key)
+    if isinstance(hint, type) and isinstance(value, hint) and not (is_bool and hint is int):
+        return value
     wanted = getattr(origin or hint, "__name__", str(hint)).replace("tuple", "list")
     raise SettingsError(f"{where}: '{key}' is {value!r}, expected {wanted}")
 
 
-def _float_of(value: str, where: str, key: str) -> float:
+def _made(kind: type, value: object, where: str, key: str) -> Any:
+    """A number, which YAML reads as text where it says 1e-5, or a path."""
     try:
-        return float(value)
-    except ValueError:
-        raise SettingsError(f"{where}: '{key}' is {value!r}, expected a number") from None
+        return kind(value)
+    except (ValueError, OverflowError, TypeError):
+        wanted = "a number" if kind is float else "a path"
+        raise SettingsError(f"{where}: '{key}' is {value!r}, expected {wanted}") from None

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,28 @@ from .settings import FORMAT, read_settings, read_yaml
 STUDY_FILE = "study.yaml"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # names that become file names
 PRESETS = ("published", "compact")
+_LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
+    (
+        ("feature_width", "rounds", "local_epochs", "batch_cases", "minimum_cases"),
+        lambda value: value >= 1,
+        "1 or more",
+    ),
+    (
+        ("gene_clip", "learning_rate", "round_minutes"),
+        lambda value: 0 < value < math.inf,
+        "a number above 0",
+    ),
+    (
+        ("weight_decay", "gene_loss_weight", "minimum_sites", "seed"),
+        lambda value: 0 <= value < math.inf,
+        "0 or more",
+    ),
+    (
+        ("dropout", "held_out"),
+        lambda value: 0 <= value < 1,
+        "from 0 up to, not including, 1",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +81,10 @@ class StudyConfig:
         rising = all(a < b for a, b in zip((0.0, *edges), edges, strict=False))
         if not edges or not rising or not all(map(math.isfinite, edges)):
             raise _wrong("time_bin_edges", list(edges), "rising months, for example [12, 36, 60]")
-        for key in ("feature_width", "rounds", "local_epochs", "batch_cases", "minimum_cases"):
-            if getattr(self, key) < 1:
-                raise _wrong(key, getattr(self, key), "1 or more")
-        for key in ("gene_clip", "learning_rate", "round_minutes"):
-            if not 0 < getattr(self, key) < math.inf:
-                raise _wrong(key, getattr(self, key), "a number above 0")
-        for key in ("weight_decay", "gene_loss_weight", "minimum_sites", "seed"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise _wrong(key, getattr(self, key), "0 or more")
-        for key in ("dropout", "held_out"):
-            if not 0 <= getattr(self, key) < 1:
-                raise _wrong(key, getattr(self, key), "from 0 up to, not including, 1")
+        for keys, fits, wanted in _LIMITS:
+            for key in keys:
+                if not fits(getattr(self, key)):
+                    raise _wrong(key, getattr(self, key), wanted)
 
     @property
     def time_bins(self) -> int:

@@ -1,1 +1,1 @@
-"""The coordinator: roster, rounds, checkpoint, release. Never sees a case, never imports the client."""
+"""The coordinator: roster, rounds, release. Never sees a case, never imports the client."""

@@ -1,0 +1,222 @@
+"""What a hospital answers: statistics, a round, a delivery. No Flower, no network here."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ghanet_model.bag import Bags, Outcome
+from ghanet_model.errors import CohortError, GenesError, ReleaseError, SettingsError, StudyError
+from ghanet_model.files import sha256, write_atomic
+from ghanet_model.genes import GenePanel, gene_sums
+from ghanet_model.invitation import RELEASE_KEY_FILE
+from ghanet_model.metrics import EvaluationSums
+from ghanet_model.network import DECODERS, GHANet
+from ghanet_model.protocol import (
+    DELIVERY,
+    ROUND,
+    STATISTICS,
+    DeliveryAsk,
+    DeliveryReply,
+    Record,
+    RoundAsk,
+    RoundReply,
+    StatisticsAsk,
+    StatisticsReply,
+)
+from ghanet_model.release import SUFFIX, model_config, verify_release
+from ghanet_model.study import StudyConfig, read_study
+from ghanet_model.training import TrainingReport, TrainingSettings, evaluate, train
+from ghanet_model.weights import fingerprint_of, load_weights, update_between, weights_of
+
+from .bags import SiteBags, evaluation_bags, training_bags
+from .cohort import Cohort, require_cohort
+from .config import SiteConfig, read_site
+from .features import FeatureFolder, find_features
+
+INBOX = "inbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A hospital ready to answer."""
+
+    config: SiteConfig
+    study: StudyConfig
+
+    def cohort(self) -> Cohort:
+        """Its cases; refuses tables with a problem."""
+        return require_cohort(self.config, self.study)
+
+    def features(self) -> FeatureFolder:
+        """Its feature files."""
+        return find_features(self.config.features)
+
+
+def open_site(folder: Path) -> Site:
+    """Read site.yaml and study.yaml of a hospital's folder."""
+    return Site(read_site(folder), read_study(folder))
+
+
+def answer(site: Site, kind: str, record: Record) -> Record:
+    """The answer to one message; errors are raised, the caller turns them into codes."""
+    if kind == STATISTICS:
+        return answer_statistics(site, StatisticsAsk.from_record(record)).to_record()
+    if kind == ROUND:
+        return answer_round(site, RoundAsk.from_record(record)).to_record()
+    if kind == DELIVERY:
+        return answer_delivery(site, DeliveryAsk.from_record(record)).to_record()
+    raise SettingsError(f"unknown message '{kind[:40]}'")
+
+
+def require_study(site: Site, digest: str) -> None:
+    """Answer only for the study that this hospital holds.
+
+    Raises:
+        StudyError: the coordinator's study.yaml differs.
+    """
+    if digest != site.study.digest:
+        raise StudyError(
+            "the coordinator runs another study.yaml than this hospital holds",
+            hint="ask for the new invitation.json and run 'ghanet-client init --invitation' again",
+        )
+
+
+def answer_statistics(site: Site, ask: StatisticsAsk) -> StatisticsReply:
+    """Sums over the genes of training cases."""
+    require_study(site, ask.study)
+    genes = site.cohort().training_genes
+    if genes is None:
+        raise GenesError("asked for gene sums, but site.yaml names no gene table")
+    study = site.study
+    return StatisticsReply(
+        gene_sums(genes, clip=study.gene_clip, minimum_cases=study.minimum_cases)
+    )
+
+
+def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
+    """Evaluate the weights that came; train from them if asked to."""
+    began = time.monotonic()
+    require_study(site, ask.study)
+    torch.set_num_threads(site.config.threads)
+    panel = _panel_of(ask, site.study)
+    model = GHANet(model_config(site.study, panel))
+    load_weights(model, ask.weights)
+    cohort, features = site.cohort(), site.features()
+    bags = training_bags(cohort, features, study=site.study, panel=panel if ask.genes else None)
+    evaluation, why = _evaluate(
+        site, model, cohort, features, trains=ask.train or ask.training_risk
+    )
+    risk = _sums_if_enough(site, model, bags)[0] if ask.training_risk else None
+    if not ask.train:
+        return _reply(ask, began, evaluation=evaluation, training_risk=risk, withheld=why)
+    report = train_round(site, model, bags, ask)
+    update = update_between(weights_of(model), ask.weights)
+    gene_cases = sum(bags.has_genes)
+    if not gene_cases:
+        update = {name: a for name, a in update.items() if not name.startswith(DECODERS)}
+    return RoundReply(
+        number=ask.number,
+        base=fingerprint_of(ask.weights),
+        cases=len(bags),
+        events=sum(outcome.event for outcome in _known(bags)),
+        gene_cases=gene_cases,
+        loss=report.loss,
+        seconds=time.monotonic() - began,
+        evaluation=evaluation,
+        training_risk=None,
+        withheld=why,
+        update=update,
+    )
+
+
+def train_round(site: Site, model: GHANet, bags: SiteBags, ask: RoundAsk) -> TrainingReport:
+    """Train ``model`` in place for one round.
+
+    Raises:
+        CohortError: fewer training cases than the study's minimum.
+        GenesError: asked to train with genes, and no case has any.
+    """
+    if len(bags) < site.study.minimum_cases:
+        raise CohortError(
+            f"{len(bags)} training cases, the study needs {site.study.minimum_cases} at least"
+        )
+    if ask.genes and not any(bags.has_genes):
+        raise GenesError("asked to train with genes, and no training case has any")
+    return train(
+        model,
+        bags,
+        TrainingSettings.from_study(site.study),
+        outcomes=_known(bags),
+        use_genes=ask.genes,
+        seed=round_seed(site.study, ask.number, site.config.name),
+        device=torch.device(site.config.device),
+    )
+
+
+def round_seed(study: StudyConfig, number: int, name: str) -> int:
+    """A seed that belongs to this study, round and hospital, the same after any restart."""
+    return int(sha256(f"{study.seed}|{number}|{name}".encode())[:15], 16)
+
+
+def answer_delivery(site: Site, ask: DeliveryAsk) -> DeliveryReply:
+    """Put a release into the inbox if it is signed by the key of the invitation."""
+    require_study(site, ask.study)
+    public = (site.config.folder / "keys" / RELEASE_KEY_FILE).read_bytes()
+    release = verify_release(ask.content, public_pem=public, where="delivered release")
+    if release.name != ask.name or release.study.digest != site.study.digest:
+        raise ReleaseError("delivered release belongs to another study")
+    write_atomic(site.config.folder / INBOX / f"{release.name}{SUFFIX}", ask.content)
+    return DeliveryReply(release.sha256)
+
+
+def _panel_of(ask: RoundAsk, study: StudyConfig) -> GenePanel:
+    try:
+        return GenePanel.from_json(json.loads(ask.panel), study=study)
+    except ValueError:
+        raise GenesError("gene panel: not JSON") from None
+
+
+def _known(bags: SiteBags) -> list[Outcome]:
+    return [outcome for outcome in bags.outcomes if outcome is not None]
+
+
+def _evaluate(
+    site: Site, model: GHANet, cohort: Cohort, features: FeatureFolder, *, trains: bool
+) -> tuple[EvaluationSums | None, str]:
+    """Sums over cases that training never sees."""
+    bags = evaluation_bags(cohort, features, study=site.study, trains=trains)
+    return _sums_if_enough(site, model, bags)
+
+
+def _sums_if_enough(site: Site, model: GHANet, bags: Bags) -> tuple[EvaluationSums | None, str]:
+    """Evaluation sums, or why there are none. A sum over a few cases would describe them."""
+    least = site.study.minimum_cases
+    if len(bags) < least:
+        return None, f"fewer than {least} cases to evaluate"
+    return evaluate(model, bags, device=torch.device(site.config.device)), ""
+
+
+def _reply(
+    ask: RoundAsk,
+    began: float,
+    *,
+    evaluation: EvaluationSums | None,
+    training_risk: EvaluationSums | None,
+    withheld: str,
+) -> RoundReply:
+    """The reply of a hospital that did not train."""
+    return RoundReply(
+        number=ask.number,
+        base=fingerprint_of(ask.weights),
+        cases=0,
+        events=0,
+        gene_cases=0,
+        loss=0.0,
+        seconds=time.monotonic() - began,
+        evaluation=evaluation,
+        training_risk=training_risk,
+        withheld=withheld,
+    )

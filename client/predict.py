@@ -1,0 +1,78 @@
+"""Prediction from slides alone: one row per case. Genes are neither needed nor read."""
+
+import csv
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.progress import Progress
+
+from ghanet_model.errors import FeaturesError, ReleaseError, SettingsError
+from ghanet_model.invitation import RELEASE_KEY_FILE
+from ghanet_model.release import NOTICE, SUFFIX, Release, read_release
+from ghanet_model.survival import survival_at_edges
+
+from .answers import INBOX
+from .bags import prediction_bags
+from .cohort import require_cohort
+from .config import SiteConfig
+from .features import find_features
+
+
+def find_release(config: SiteConfig, path: Path | None) -> Release:
+    """Verify the named release, or the only one in the inbox.
+
+    Raises:
+        ReleaseError: none, several, or one that cannot be trusted.
+    """
+    if path is None:
+        found = sorted((config.folder / INBOX).glob(f"*{SUFFIX}"))
+        if len(found) != 1:
+            what = "no release" if not found else f"{len(found)} releases"
+            raise ReleaseError(f"{what} in {INBOX}/", hint="name one with --release FILE")
+        path = found[0]
+    key = config.folder / "keys" / RELEASE_KEY_FILE
+    if not key.is_file():
+        raise SettingsError(
+            f"keys/{RELEASE_KEY_FILE} is missing",
+            hint="run 'ghanet-client init' with your invitation",
+        )
+    return read_release(path, public_pem=key.read_bytes())
+
+
+def predict_table(config: SiteConfig, release: Release, progress: Progress) -> str:
+    """Predictions for all cases of the slides table, as CSV with a notice on top.
+
+    Columns: case_id, risk, risk_group, survival_M_months for each edge M of the study.
+
+    Raises:
+        CohortError, FeaturesError: the slides table or a feature file cannot be used.
+    """
+    if config.encoder != release.study.encoder:
+        raise FeaturesError(
+            f"features are from encoder '{config.encoder}', "
+            f"the release needs '{release.study.encoder}'"
+        )
+    slides_only = replace(config, clinical=None, genes=None)
+    cohort = require_cohort(slides_only, release.study)
+    features = find_features(config.features)
+    bags = prediction_bags(cohort, features, study=release.study)
+    device = torch.device(config.device)
+    model = release.model().to(device)
+    torch.set_num_threads(config.threads)
+    buffer = io.StringIO()
+    buffer.write(f"# {NOTICE}\n")
+    buffer.write(f"# release {release.name} sha256 {release.sha256} {release.signed_by}\n")
+    writer = csv.writer(buffer, lineterminator="\n")
+    edges = [f"survival_{edge:g}_months" for edge in release.study.time_bin_edges]
+    writer.writerow(["case_id", "risk", "risk_group", *edges])
+    bar = progress.add_task("predicting", total=len(bags))
+    for case, bag in zip(cohort.cases, bags, strict=True):
+        prediction = model.predict([bag.features.to(device)])
+        risk = float(prediction.risk[0])
+        survival = survival_at_edges(prediction.survival)[0].tolist()  # (K-1,)
+        row = [f"{risk:.6f}", release.risk_group(risk), *(f"{s:.6f}" for s in survival)]
+        writer.writerow([case.case_id, *row])
+        progress.advance(bar)
+    return buffer.getvalue()

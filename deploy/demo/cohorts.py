@@ -1,0 +1,148 @@
+"""A small synthetic consortium: genes drive what slides look like and how long cases live.
+
+Three hospitals have slides and genes, one has slides only; each stains a little differently. The
+patch features are drawn, not extracted; nothing here describes a patient.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+WIDTH = 64  # D of the drawn features
+ENCODER = "demo-v1"
+FEATURES = f"features/20x_256px_0px_overlap/features_{ENCODER}"  # as TRIDENT names it
+GROUPS = {
+    "tumour suppressors": "TP53 RB1 PTEN CDKN2A BRCA1 BRCA2 APC SMAD4",
+    "oncogenes": "KRAS PIK3CA ERBB2 CCND1 EGFR MDM2 BRAF NRAS",
+    "protein kinases": "AKT1 CDK4 CDK6 MAPK1 JAK2 AURKA ATM CHEK1",
+    "differentiation markers": "CD4 CD8A CD44 KRT5 KRT20 EPCAM CD19 CD24",
+    "transcription factors": "MYC FOXA1 GATA3 STAT3 PPARG SOX2 KLF4 TBX3",
+    "cytokines and growth factors": "IL6 TGFB1 VEGFA CXCL8 CCL5 FGF2 IL10 TNF",
+}
+EFFECT = np.array([1.0, -0.9, 0.8, -0.7, 0.9, -0.6])  # of each group's activity on log hazard
+PHENOTYPES = len(GROUPS) + 2  # one answers to each group, two to none
+LEVEL0_PIXELS = 256
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One hospital of the demo."""
+
+    name: str
+    cases: int
+    has_genes: bool
+
+
+HOSPITALS = (
+    Hospital("hospital-a", 90, has_genes=True),
+    Hospital("hospital-b", 70, has_genes=True),
+    Hospital("hospital-c", 60, has_genes=True),
+    Hospital("hospital-d", 60, has_genes=False),
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """What is the same everywhere: how genes look under the microscope."""
+
+    loadings: NDArray[np.float64]  # (groups, genes per group)
+    centres: NDArray[np.float64]  # (phenotypes, WIDTH)
+    looks: NDArray[np.float64]  # (groups, WIDTH): a group's activity inside its phenotype
+
+
+def make_world(rng: np.random.Generator) -> World:
+    """Draw the world."""
+    genes = len(GROUPS["oncogenes"].split())
+    return World(
+        loadings=rng.uniform(0.6, 1.2, (len(GROUPS), genes)) * rng.choice([-1, 1], (1, genes)),
+        centres=rng.standard_normal((PHENOTYPES, WIDTH)),
+        looks=1.2 * rng.standard_normal((len(GROUPS), WIDTH)),
+    )
+
+
+def write_hospital(folder: Path, hospital: Hospital, world: World, *, seed: int) -> None:
+    """Write one hospital's tables and features."""
+    rng = np.random.default_rng(seed)
+    names = [f"{hospital.name[-1].upper()}{number:04d}" for number in range(hospital.cases)]
+    activity = rng.standard_normal((hospital.cases, len(GROUPS)))  # (cases, groups)
+    stain = 0.3 * rng.standard_normal(WIDTH)
+    folder.mkdir(parents=True, exist_ok=True)
+    _outcomes(names, activity, rng).to_csv(folder / "clinical.csv", index=False)
+    if hospital.has_genes:
+        _genes(names, activity, world, rng).to_csv(folder / "genes.csv", index=False)
+    rows = []
+    for name, active in zip(names, activity, strict=True):
+        for slide in range(1 + int(rng.random() < 0.15)):  # some cases have two slides
+            rows.append((name, f"{name}-{slide + 1}.svs"))
+            _write_slide(folder / FEATURES / f"{name}-{slide + 1}.h5", active, world, stain, rng)
+    pd.DataFrame(rows, columns=["case_id", "slide_id"]).to_csv(folder / "slides.csv", index=False)
+
+
+def _outcomes(
+    names: list[str], activity: NDArray[np.float64], rng: np.random.Generator
+) -> pd.DataFrame:
+    """Exponential survival with a log hazard linear in the activities, uniform censoring."""
+    hazard = np.exp(1.1 * activity @ EFFECT / np.linalg.norm(EFFECT)) / 30  # per month
+    death = rng.exponential(1 / hazard)
+    censored = rng.uniform(6, 90, len(names))
+    held_out = np.arange(len(names)) % 3 == 2
+    return pd.DataFrame(
+        {
+            "case_id": names,
+            "time": np.minimum(death, censored).round(2),
+            "event": (death <= censored).astype(int),
+            "split": np.where(held_out, "val", "train"),
+        }
+    )
+
+
+def _genes(
+    names: list[str], activity: NDArray[np.float64], world: World, rng: np.random.Generator
+) -> pd.DataFrame:
+    """Expression: loading times activity plus noise, and one outlier as real tables have."""
+    table: dict[str, object] = {"case_id": names}
+    for group, symbols in enumerate(GROUPS.values()):
+        for gene, symbol in enumerate(symbols.split()):
+            noise = 0.5 * rng.standard_normal(len(names))
+            signal = activity[:, group] * world.loadings[group, gene]
+            table[f"{symbol}_rnaseq"] = (signal + noise).round(4)
+    found = pd.DataFrame(table)
+    found.loc[0, "MYC_rnaseq"] = 36893.0
+    return found
+
+
+def _write_slide(
+    path: Path,
+    active: NDArray[np.float64],
+    world: World,
+    stain: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> None:
+    """Draw one slide's patches: shares and looks of phenotypes follow the activities."""
+    logits = np.concatenate([0.5 * active, [0.5, 0.0]])
+    shares = np.exp(logits) / np.exp(logits).sum()
+    count = int(rng.integers(60, 140))
+    phenotype = rng.choice(PHENOTYPES, count, p=shares)
+    patches = world.centres[phenotype] + stain + 0.7 * rng.standard_normal((count, WIDTH))
+    for group in range(len(GROUPS)):
+        patches[phenotype == group] += active[group] * world.looks[group]
+    side = int(np.ceil(np.sqrt(count)))
+    coords = np.stack(np.divmod(np.arange(count), side), axis=1) * LEVEL0_PIXELS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        features = file.create_dataset("features", data=np.maximum(patches, 0).astype("f4"))
+        features.attrs["encoder"] = ENCODER
+        placed = file.create_dataset("coords", data=coords.astype("i8"))
+        placed.attrs["patch_size"] = placed.attrs["patch_size_level0"] = LEVEL0_PIXELS
+        placed.attrs["level0_magnification"] = placed.attrs["target_magnification"] = 20
+        placed.attrs["overlap"] = 0
+
+
+def write_groups(path: Path) -> None:
+    """Write the gene groups, one column each."""
+    table = {name: symbols.split() for name, symbols in GROUPS.items()}
+    pd.DataFrame(table).to_csv(path, index=False)

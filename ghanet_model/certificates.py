@@ -1,0 +1,117 @@
+"""Certificates from our own authority: one for the coordinator, one for a site's own loopback."""
+
+import datetime as dt
+import ipaddress
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from .errors import KeysError
+from .files import write_atomic
+
+AUTHORITY_DAYS = 3650
+SERVER_DAYS = 397  # the longest that common TLS clients accept
+LOOPBACK = ("localhost", "127.0.0.1")
+
+
+def make_authority(folder: Path, *, name: str) -> None:
+    """Write ``ca.key`` and ``ca.crt``: a new authority that signs server certificates only."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = _name(f"{name} authority")
+    builder = (
+        _builder(subject, subject, key.public_key(), days=AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(sign_certificates=True), critical=True)
+    )
+    _write(folder / "ca", key, builder.sign(key, hashes.SHA256()))
+
+
+def make_server_certificate(folder: Path, hosts: Sequence[str]) -> None:
+    """Write ``server.key`` and ``server.crt`` for ``hosts`` (names or addresses), signed by ``ca``.
+
+    Raises:
+        KeysError: the authority's files are missing or unreadable.
+    """
+    authority_key, authority = _read_authority(folder)
+    key = ec.generate_private_key(ec.SECP256R1())
+    names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
+    builder = (
+        _builder(_name(hosts[0]), authority.subject, key.public_key(), days=SERVER_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()),
+            critical=False,
+        )
+    )
+    _write(folder / "server", key, builder.sign(authority_key, hashes.SHA256()))
+
+
+def _read_authority(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    try:
+        key = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
+        certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
+    except (OSError, ValueError, TypeError):
+        raise KeysError("keys/ca.key or keys/ca.crt: missing or unreadable") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise KeysError("keys/ca.key: not an elliptic-curve key")
+    return key, certificate
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, *, days: int
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))  # clocks differ a little
+        .not_valid_after(now + dt.timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+    )
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _write(stem: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_atomic(stem.with_suffix(".key"), private, private=True)
+    write_atomic(stem.with_suffix(".crt"), certificate.public_bytes(Encoding.PEM))

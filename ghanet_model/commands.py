@@ -1,0 +1,42 @@
+"""What both commands share: errors become one line, one hint and an exit code."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+from .errors import GHANetError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Run the chosen command; exit code 0 done, 1 refused or failed, 2 usage."""
+    options = parser.parse_args(arguments)
+    command: Command = options.command
+    try:
+        return command(options)
+    except GHANetError as error:
+        say_error(parser.prog, str(error), error.hint)
+    except KeyboardInterrupt:
+        say_error(parser.prog, "stopped")
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        say_error(parser.prog, f"{(error.strerror or str(error)).lower()}{place}")
+    except Exception as error:  # noqa: BLE001 - the last line of defence: one line, no traceback
+        if options.debug:
+            traceback.print_exc()
+        say_error(
+            parser.prog,
+            f"unexpected {type(error).__name__}",
+            "run the command again with --debug and report what it prints",
+        )
+    return 1
+
+
+def say_error(name: str, message: str, hint: str = "") -> None:
+    """Print an error and its hint."""
+    one_line = " ".join(message.split())
+    print(f"{name}: error: {one_line}", file=sys.stderr)  # noqa: T201
+    if hint:
+        print(f"{name}: hint: {hint}", file=sys.stderr)  # noqa: T201

@@ -1,0 +1,74 @@
+"""The invitation: one text file from coordinator to hospitals, public facts only."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import SettingsError
+from .files import write_atomic, write_json
+from .settings import FORMAT
+from .study import STUDY_FILE, StudyConfig, read_study
+
+INVITATION_FILE = "invitation.json"
+CA_FILE, RELEASE_KEY_FILE = "ca.crt", "release.pub"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What a hospital needs to know of a consortium."""
+
+    server: str  # host:port
+    authority: str  # certificate of the consortium's authority, PEM
+    release_key: str  # public key that releases are signed with, PEM
+    study: str  # text of study.yaml
+    gene_groups_name: str
+    gene_groups: str  # text of the gene groups CSV
+
+
+def make_invitation(folder: Path, study: StudyConfig, *, server: str, keys: Path) -> Invitation:
+    """The invitation to the study in ``folder``."""
+    return Invitation(
+        server=server,
+        authority=(keys / CA_FILE).read_text(),
+        release_key=(keys / "release.key.pub").read_text(),
+        study=(folder / STUDY_FILE).read_text(),
+        gene_groups_name=study.gene_groups,
+        gene_groups=(folder / study.gene_groups).read_text(),
+    )
+
+
+def write_invitation(path: Path, invitation: Invitation) -> None:
+    """Write it as JSON."""
+    values = {name: getattr(invitation, name) for name in Invitation.__dataclass_fields__}
+    write_json(path, {"format": FORMAT, **values})
+
+
+def read_invitation(path: Path) -> Invitation:
+    """Read an invitation.
+
+    Raises:
+        SettingsError: missing, not an invitation, or of another format.
+    """
+    hint = f"ask the coordinator for {INVITATION_FILE}"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise SettingsError(f"{path.name}: no readable invitation", hint=hint) from None
+    fields = set(Invitation.__dataclass_fields__)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise SettingsError(f"{path.name}: not an invitation of format {FORMAT}", hint=hint)
+    texts = {name: values.get(name) for name in fields}
+    if set(values) != {*fields, "format"} or not all(isinstance(t, str) for t in texts.values()):
+        raise SettingsError(f"{path.name}: not a whole invitation", hint=hint)
+    if Path(str(texts["gene_groups_name"])).name != texts["gene_groups_name"]:
+        raise SettingsError(f"{path.name}: names a gene group file outside the folder", hint=hint)
+    return Invitation(**{name: str(text) for name, text in texts.items()})
+
+
+def accept_invitation(folder: Path, invitation: Invitation) -> StudyConfig:
+    """Write the invitation's files into a hospital's folder and read the study they make."""
+    write_atomic(folder / "keys" / CA_FILE, invitation.authority.encode())
+    write_atomic(folder / "keys" / RELEASE_KEY_FILE, invitation.release_key.encode())
+    write_atomic(folder / invitation.gene_groups_name, invitation.gene_groups.encode())
+    write_atomic(folder / STUDY_FILE, invitation.study.encode())
+    return read_study(folder)

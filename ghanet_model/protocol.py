@@ -1,0 +1,290 @@
+"""The messages between coordinator and hospitals: every key once, checked on arrival. No Flower.
+
+A ``Record`` is what travels: named scalars and named arrays. Each message class turns itself into
+a Record and back; a Record from outside is trusted only after that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ProtocolError, RefusedError, WeightsError
+from .genes import GeneSums
+from .metrics import Concordance, EvaluationSums
+from .weights import Arrays, from_safetensors, to_safetensors
+
+STATISTICS, ROUND, DELIVERY = "statistics", "round", "delivery"
+MESSAGE_TYPES = {  # Flower's names of our messages
+    STATISTICS: "query.statistics",
+    ROUND: "train.round",
+    DELIVERY: "query.delivery",
+}
+VALUES, ARRAYS, BLOB, ERROR = "values", "arrays", "safetensors", "error"  # keys on the wire
+
+Scalar: TypeAlias = int | float | str | bool
+Vector: TypeAlias = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What travels: named scalars and named arrays."""
+
+    values: Mapping[str, Scalar]
+    arrays: Mapping[str, Vector] = field(default_factory=dict)
+
+    def packed(self) -> NDArray[np.uint8]:
+        """All arrays as the bytes of one safetensors file: one object on the wire, no pickle."""
+        return np.frombuffer(to_safetensors(self.arrays), np.uint8)
+
+    @classmethod
+    def unpack(cls, values: Mapping[str, object], blob: NDArray[np.uint8]) -> "Record":
+        """The record of what arrived; a coded refusal is a ``RefusedError``.
+
+        Raises:
+            RefusedError: the other side sent an error code instead of an answer.
+            ProtocolError: a value or the arrays are not what a record holds.
+        """
+        code = values.get(ERROR)
+        if isinstance(code, str):
+            raise RefusedError(code if code.isidentifier() and len(code) < 40 else "protocol")
+        if blob.dtype != np.uint8 or blob.ndim != 1:
+            raise ProtocolError("message has arrays that are not safetensors")
+        scalars = {k: v for k, v in values.items() if isinstance(v, (bool, int, float, str))}
+        try:
+            return cls(scalars, from_safetensors(blob.tobytes(), where="message"))
+        except WeightsError as error:
+            raise ProtocolError(str(error)) from None
+
+    def value(self, key: str, kind: type[Scalar]) -> Scalar:
+        """The scalar ``key``, of exactly this type.
+
+        Raises:
+            ProtocolError: absent, or of another type.
+        """
+        found = self.values.get(key)
+        if type(found) is not kind:
+            raise ProtocolError(f"message lacks '{key}' ({kind.__name__})")
+        return found
+
+    def text(self, key: str) -> str:
+        """A string."""
+        return str(self.value(key, str))
+
+    def whole(self, key: str) -> int:
+        """A count: a whole number, not negative."""
+        number = int(self.value(key, int))
+        if number < 0:
+            raise ProtocolError(f"message has a negative '{key}'")
+        return number
+
+    def number(self, key: str) -> float:
+        """A finite number."""
+        number = float(self.value(key, float))
+        if not np.isfinite(number):
+            raise ProtocolError(f"message has '{key}' that is not finite")
+        return number
+
+    def flag(self, key: str) -> bool:
+        """A yes or no."""
+        return bool(self.value(key, bool))
+
+    def array(self, key: str, dtype: type[np.generic], size: int | None = None) -> Vector:
+        """A finite one-dimensional array of this type, and of this size if given."""
+        found = self.arrays.get(key)
+        if found is None or found.dtype != dtype or found.ndim != 1:
+            raise ProtocolError(f"message lacks '{key}' (1-d {dtype.__name__})")
+        if size is not None and len(found) != size:
+            raise ProtocolError(f"message has {len(found)} values of '{key}', expected {size}")
+        if not np.isfinite(found).all():
+            raise ProtocolError(f"message has '{key}' that is not finite")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsAsk:
+    """Coordinator asks a site with genes for its sums over genes."""
+
+    study: str  # digest
+
+    def to_record(self) -> Record:
+        """For the wire."""
+        return Record({"study": self.study})
+
+    @classmethod
+    def from_record(cls, record: Record) -> "StatisticsAsk":
+        """From the wire."""
+        return cls(record.text("study"))
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsReply:
+    """A site's sums over its training cases' genes; the sum over sites is all that is used."""
+
+    sums: GeneSums
+
+    def to_record(self) -> Record:
+        """For the wire."""
+        arrays = {
+            "count": self.sums.count,
+            "total": self.sums.total,
+            "squares": self.sums.squares,
+            "sites": self.sums.sites,
+        }
+        return Record({}, {key: np.asarray(a, np.float64) for key, a in arrays.items()})
+
+    @classmethod
+    def from_record(cls, record: Record, *, columns: int) -> "StatisticsReply":
+        """From the wire; ``columns`` is how many candidate columns the study has."""
+        count, total, squares, sites = (
+            np.asarray(record.array(key, np.float64, columns), np.float64)
+            for key in ("count", "total", "squares", "sites")
+        )
+        if (count < 0).any() or (squares < 0).any() or not np.isin(sites, (0, 1)).all():
+            raise ProtocolError("message has gene sums that no cohort can have")
+        return cls(GeneSums(count=count, total=total, squares=squares, sites=sites))
+
+
+@dataclass(frozen=True, slots=True)
+class RoundAsk:
+    """Coordinator asks a site to evaluate these weights and, if told so, to train from them."""
+
+    study: str  # digest
+    number: int  # of the round, from 1; rounds + 1 is the evaluation of the final model
+    train: bool
+    genes: bool  # train the gene decoders too
+    training_risk: bool  # also sum the risk of training cases, for the cut-offs of risk groups
+    panel: str  # GenePanel as JSON
+    weights: Arrays
+
+    def to_record(self) -> Record:
+        """For the wire."""
+        keys = ("study", "number", "train", "genes", "training_risk", "panel")
+        return Record({key: getattr(self, key) for key in keys}, self.weights)
+
+    @classmethod
+    def from_record(cls, record: Record) -> "RoundAsk":
+        """From the wire; the weights are checked against the model later."""
+        return cls(
+            study=record.text("study"),
+            number=record.whole("number"),
+            train=record.flag("train"),
+            genes=record.flag("genes"),
+            training_risk=record.flag("training_risk"),
+            panel=record.text("panel"),
+            weights={name: np.asarray(a) for name, a in record.arrays.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReply:
+    """A site's answer: additive evaluation sums and, if it trained, its update."""
+
+    number: int
+    base: str  # fingerprint of the weights it started from
+    cases: int  # trained on; 0 where the site did not train
+    events: int  # of these
+    gene_cases: int  # of these, with genes; 0: the update has no gene decoders
+    loss: float  # mean training loss of the last epoch, 0 where not trained
+    seconds: float
+    evaluation: EvaluationSums | None  # of the incoming weights; None: withheld or no cases
+    training_risk: EvaluationSums | None
+    withheld: str = ""  # why a sum is absent
+    update: Arrays = field(default_factory=dict)
+
+    def to_record(self) -> Record:
+        """For the wire."""
+        keys = ("number", "base", "cases", "events", "gene_cases", "loss", "seconds", "withheld")
+        values = {key: getattr(self, key) for key in keys}
+        for name in ("evaluation", "training_risk"):
+            values |= _values_of(name, getattr(self, name))
+        return Record(values, self.update)
+
+    @classmethod
+    def from_record(cls, record: Record) -> "RoundReply":
+        """From the wire; the update is checked against the model later."""
+        return cls(
+            number=record.whole("number"),
+            base=record.text("base"),
+            cases=record.whole("cases"),
+            events=record.whole("events"),
+            gene_cases=record.whole("gene_cases"),
+            loss=record.number("loss"),
+            seconds=record.number("seconds"),
+            evaluation=_sums_of("evaluation", record),
+            training_risk=_sums_of("training_risk", record),
+            withheld=record.text("withheld"),
+            update={name: np.asarray(a) for name, a in record.arrays.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAsk:
+    """Coordinator hands a signed release to a site's inbox."""
+
+    study: str
+    name: str
+    content: bytes
+
+    def to_record(self) -> Record:
+        """For the wire: bytes as an array, because Flower sends arrays in chunks."""
+        content = np.frombuffer(self.content, np.uint8)
+        return Record({"study": self.study, "name": self.name}, {"content": content})
+
+    @classmethod
+    def from_record(cls, record: Record) -> "DeliveryAsk":
+        """From the wire."""
+        content = record.array("content", np.uint8).tobytes()
+        return cls(record.text("study"), record.text("name"), content)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryReply:
+    """A site's receipt: the digest of what now lies in its inbox."""
+
+    sha256: str
+
+    def to_record(self) -> Record:
+        """For the wire."""
+        return Record({"sha256": self.sha256})
+
+    @classmethod
+    def from_record(cls, record: Record) -> "DeliveryReply":
+        """From the wire."""
+        return cls(record.text("sha256"))
+
+
+def _values_of(prefix: str, sums: EvaluationSums | None) -> dict[str, Scalar]:
+    """Sums as scalars; nothing where there are none."""
+    if sums is None:
+        return {}
+    flat = asdict(sums)
+    flat |= flat.pop("concordance")
+    return {f"{prefix}.{key}": float(value) for key, value in flat.items()}
+
+
+def _sums_of(prefix: str, record: Record) -> EvaluationSums | None:
+    """Sums from scalars; None where there are none."""
+    if f"{prefix}.cases" not in record.values:
+        return None
+
+    def whole(key: str) -> int:
+        number = record.number(f"{prefix}.{key}")
+        if number < 0 or number != int(number):
+            raise ProtocolError(f"message has '{prefix}.{key}' that is no count")
+        return int(number)
+
+    pairs = ("concordant", "discordant", "tied_risk", "comparable")
+    sums = EvaluationSums(
+        cases=whole("cases"),
+        events=whole("events"),
+        nll=record.number(f"{prefix}.nll"),
+        risk=record.number(f"{prefix}.risk"),
+        risk_squared=record.number(f"{prefix}.risk_squared"),
+        concordance=Concordance(**{key: whole(key) for key in pairs}),
+    )
+    if sums.events > sums.cases:
+        raise ProtocolError(f"message has more events than cases in '{prefix}'")
+    return sums

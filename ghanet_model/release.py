@@ -1,0 +1,195 @@
+"""Releases: NAME.ghanet, a signed zip of weights, manifest and model card.
+
+The manifest holds the digest of every other file, the Ed25519 signature covers the manifest, and a
+release is accepted only if it is byte for byte what this module would write from its content: no
+byte of it can change unnoticed.
+"""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import GHANetError, ReleaseError, SettingsError
+from .files import canonical_json, sha256
+from .genes import GenePanel
+from .keys import is_signed, release_fingerprint, sign
+from .network import GHANet, GHANetConfig
+from .settings import FORMAT, parse
+from .study import NAME, StudyConfig
+from .weights import Arrays, from_safetensors, load_weights, to_safetensors
+
+WEIGHTS, MANIFEST, CARD, SIGNATURE = (
+    "weights.safetensors",
+    "manifest.json",
+    "model_card.md",
+    "manifest.sig",
+)
+SUFFIX = ".ghanet"
+MAX_BYTES = 2_000_000_000
+NOTICE = "research use only, not for patient management"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A verified release, ready to use."""
+
+    name: str
+    sha256: str  # of the whole file
+    signed_by: str  # fingerprint of the release key
+    study: StudyConfig
+    panel: GenePanel
+    risk_cutoffs: tuple[float, float]  # low | intermediate | high
+    manifest: dict[str, Any]
+    weights: Arrays
+
+    def risk_group(self, risk: float) -> str:
+        """low, intermediate or high, by the cut-offs that training set."""
+        low, high = self.risk_cutoffs
+        return "low" if risk < low else "high" if risk >= high else "intermediate"
+
+    def model(self) -> GHANet:
+        """The released model, in evaluation mode."""
+        model = GHANet(model_config(self.study, self.panel))
+        load_weights(model, self.weights)
+        return model.eval()
+
+
+def model_config(study: StudyConfig, panel: GenePanel) -> GHANetConfig:
+    """The architecture that a study and its gene panel fix."""
+    return GHANetConfig.preset(
+        study.preset,
+        group_sizes=panel.group_sizes,
+        feature_width=study.feature_width,
+        time_bins=study.time_bins,
+        dropout=study.dropout,
+    )
+
+
+def make_release(manifest: dict[str, Any], weights: Arrays, card: str, *, key_file: Path) -> bytes:
+    """Pack and sign a release.
+
+    Args:
+        manifest: what the release says of itself; format, files and signer are added here.
+        weights: the model's weights.
+        card: the model card, Markdown.
+        key_file: the Ed25519 key that signs.
+    """
+    public = key_file.with_name(key_file.name + ".pub").read_bytes()
+    parts = {WEIGHTS: to_safetensors(weights), CARD: card.encode()}
+    complete = {
+        "format": FORMAT,
+        **manifest,
+        "files": {name: sha256(content) for name, content in parts.items()},
+        "signed_by": release_fingerprint(public, where=key_file.name),
+    }
+    parts[MANIFEST] = canonical_json(complete)
+    parts[SIGNATURE] = sign(key_file, parts[MANIFEST])
+    return _pack(parts)
+
+
+def read_release(path: Path, *, public_pem: bytes) -> Release:
+    """Read and verify a release file.
+
+    Raises:
+        ReleaseError: missing, damaged, changed, unsigned, or signed by another key.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ReleaseError(f"{path.name}: larger than {MAX_BYTES} bytes")
+        content = path.read_bytes()
+    except OSError:
+        raise ReleaseError(
+            f"{path.name}: no such release", hint="give the path of a .ghanet file"
+        ) from None
+    return verify_release(content, public_pem=public_pem, where=path.name)
+
+
+def verify_release(content: bytes, *, public_pem: bytes, where: str) -> Release:
+    """Verify the bytes of a release; see ``read_release``."""
+    parts = _unpack(content, where)
+    hint = "do not use it; ask the coordinator for the release again"
+    if not is_signed(public_pem, parts[SIGNATURE], parts[MANIFEST], where="keys/release.pub"):
+        raise ReleaseError(f"{where}: not signed by this consortium's release key", hint=hint)
+    manifest = _read_manifest(parts[MANIFEST], where)
+    files = manifest.get("files")
+    if not isinstance(files, dict) or set(files) != {WEIGHTS, CARD}:
+        raise ReleaseError(f"{where}: its manifest lists other files than it holds", hint=hint)
+    for name, digest in files.items():
+        if sha256(parts[name]) != digest:
+            raise ReleaseError(f"{where}: {name} was changed after signing", hint=hint)
+    if _pack(parts) != content:
+        raise ReleaseError(f"{where}: was changed after signing", hint=hint)
+    return _release_of(manifest, parts[WEIGHTS], sha256(content), where)
+
+
+def _release_of(manifest: dict[str, Any], weights: bytes, digest: str, where: str) -> Release:
+    try:
+        low, high = (float(cut) for cut in manifest["risk_cutoffs"])
+        release = Release(
+            name=str(manifest["name"]),
+            sha256=digest,
+            signed_by=str(manifest["signed_by"]),
+            study=study_from_json(manifest["study"]),
+            panel=GenePanel.from_json(manifest["panel"]),
+            risk_cutoffs=(low, high),
+            manifest=manifest,
+            weights=from_safetensors(weights, where=where),
+        )
+        release.model()
+    except (KeyError, TypeError, ValueError, GHANetError) as error:
+        raise ReleaseError(f"{where}: its manifest cannot be used ({error})") from None
+    if not NAME.fullmatch(release.name):
+        raise ReleaseError(f"{where}: its name is not a file name")
+    return release
+
+
+def study_from_json(values: Any) -> StudyConfig:
+    """The study as a manifest holds it."""
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise SettingsError(f"study: not of format {FORMAT}")
+    rest = {key: value for key, value in values.items() if key not in ("format", "groups")}
+    groups = tuple((str(name), tuple(map(str, symbols))) for name, symbols in values["groups"])
+    return parse(rest, StudyConfig, where="study", groups=groups)
+
+
+def _read_manifest(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        manifest = json.loads(content)
+    except ValueError:
+        raise ReleaseError(f"{where}: its manifest is not JSON") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise ReleaseError(
+            f"{where}: of another format than {FORMAT}", hint="use a newer ghanet-client"
+        )
+    return manifest
+
+
+def _pack(parts: dict[str, bytes]) -> bytes:
+    """The one zip of these parts: fixed order, time and mode, stored, not compressed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in (MANIFEST, SIGNATURE, CARD, WEIGHTS):
+            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, parts[name])
+    return buffer.getvalue()
+
+
+def _unpack(content: bytes, where: str) -> dict[str, bytes]:
+    """The four parts of a release; stored only, so nothing can grow on reading."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if names != [MANIFEST, SIGNATURE, CARD, WEIGHTS]:
+                raise ReleaseError(f"{where}: not a release")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ReleaseError(f"{where}: not a release (compressed)")
+            if sum(entry.file_size for entry in entries) > len(content):
+                raise ReleaseError(f"{where}: not a release (sizes)")
+            return {name: archive.read(name) for name in names}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError):
+        raise ReleaseError(f"{where}: not a whole release file") from None

@@ -1,0 +1,77 @@
+"""The model card of a release: what it is, who made it, how good it is, what it must not be."""
+
+from typing import Any
+
+from ghanet_model.release import NOTICE
+from ghanet_model.study import StudyConfig
+
+
+def model_card(study: StudyConfig, manifest: dict[str, Any]) -> str:
+    """Markdown for people; every number in it is in the manifest too."""
+    after, before = manifest["evaluation"]["after"], manifest["evaluation"]["before"]
+    low, high = manifest["risk_cutoffs"]
+    edges = ", ".join(f"{edge:g}" for edge in study.time_bin_edges)
+    return f"""# Model card: {study.name}
+
+**{NOTICE[0].upper()}{NOTICE[1:]}.**
+
+## What it is
+
+G-HANet (arXiv 2403.10040), preset `{study.preset}`, trained by {len(manifest["participation"])}
+hospitals in {manifest["rounds"]} rounds without exchanging cases. Input: patch features of width
+{study.feature_width} from the encoder `{study.encoder}`; other encoders are refused. Genes are
+needed in training only. Output: hazards in the bins with edges {edges} months, survival at each
+edge, a risk, a risk group. Beyond the last edge nothing is estimated.
+
+Study digest: `{manifest["study_digest"]}`
+
+## Who took part
+
+| hospital | role | genes | training cases | rounds trained |
+|---|---|---|---|---|
+{_participation(manifest["participation"])}
+
+## How good it is
+
+Harrell's C-index over pairs of cases inside one hospital, held-out cases of training hospitals and
+all cases with a known outcome of the others. Sums over fewer than {study.minimum_cases} cases never
+leave a hospital and are missing here.
+
+| | C-index | cases | events | comparable pairs |
+|---|---|---|---|---|
+{_evaluation("all, first model (untrained)", before)}
+{_evaluation("all, this release", after)}
+{_sites(after)}
+
+Confidence intervals: not reported. Calibration: not reported. Comparison with clinical variables:
+not reported. External validation: not reported.
+
+## Risk groups
+
+low: risk below {low:.4f}; high: {high:.4f} and above; intermediate between. The cut-offs are the
+mean of the training cases' risk minus and plus 0.43 standard deviations (the tertiles of a normal
+distribution), computed from sums.
+
+## Privacy
+
+Differential privacy: {manifest["privacy"]}. Secure aggregation: no: the coordinator sees each
+hospital's update. A release can leak facts about training cases.
+"""
+
+
+def _participation(sites: list[dict[str, Any]]) -> str:
+    return "\n".join(
+        f"| {site['name']} | {site['role']} | {'yes' if site['has_genes'] else 'no'} "
+        f"| {site['cases'] or '-'} | {site['rounds_trained'] or '-'} |"
+        for site in sites
+    )
+
+
+def _evaluation(title: str, values: dict[str, Any]) -> str:
+    c_index = "not estimable" if values["c_index"] is None else f"{values['c_index']:.3f}"
+    counts = f"{values['cases']} | {values['events']} | {values['comparable_pairs']}"
+    return f"| {title} | {c_index} | {counts} |"
+
+
+def _sites(after: dict[str, Any]) -> str:
+    return "\n".join(_evaluation(name, values) for name, values in after["sites"].items())

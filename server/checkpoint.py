@@ -1,0 +1,114 @@
+"""Checkpoints: one safetensors file per round, weights and history together, written atomically."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ghanet_model.errors import StudyError, WeightsError
+from ghanet_model.files import write_atomic
+from ghanet_model.metrics import Concordance, EvaluationSums
+from ghanet_model.weights import Arrays, from_safetensors, to_safetensors
+
+KEEP = 3  # newest checkpoints that stay on disk
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRound:
+    """What one hospital did in one round. Sums and counts only."""
+
+    name: str
+    trained: bool
+    cases: int = 0  # trained on
+    events: int = 0  # of these
+    gene_cases: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+    evaluation: EvaluationSums | None = None  # of the model that came in
+    withheld: str = ""  # why the site gave no sum
+    left_out: str = ""  # why the round went on without it
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One round as history keeps it."""
+
+    number: int
+    seconds: float
+    sites: tuple[SiteRound, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The model after ``number`` rounds and how it got there."""
+
+    number: int
+    study: str  # digest
+    weights: Arrays
+    history: tuple[RoundRecord, ...] = ()
+
+
+def _file(folder: Path, number: int) -> Path:
+    return folder / f"round-{number:04d}.safetensors"
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, then remove those that are too old to matter."""
+    metadata = {
+        "format": "1",
+        "number": str(checkpoint.number),
+        "study": checkpoint.study,
+        "history": json.dumps([asdict(record) for record in checkpoint.history]),
+    }
+    content = to_safetensors(checkpoint.weights, metadata)
+    write_atomic(_file(folder, checkpoint.number), content)
+    for old in sorted(folder.glob("round-*.safetensors"))[:-KEEP]:
+        old.unlink()
+
+
+def read_checkpoint(folder: Path, *, study: str) -> Checkpoint | None:
+    """The newest checkpoint, or None where there is none.
+
+    Raises:
+        StudyError: it belongs to another study.
+        WeightsError: it is damaged.
+    """
+    files = sorted(folder.glob("round-*.safetensors"))
+    if not files:
+        return None
+    content = files[-1].read_bytes()
+    weights = from_safetensors(content, where=files[-1].name)
+    metadata = _metadata(content)
+    if metadata.get("study") != study:
+        raise StudyError(
+            f"state/checkpoints/{files[-1].name} belongs to another study than study.yaml",
+            hint="restore study.yaml, or start the new study in a folder of its own",
+        )
+    history = tuple(round_from_json(record) for record in json.loads(metadata["history"]))
+    return Checkpoint(int(metadata["number"]), study, weights, history)
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The text metadata of a safetensors file: JSON header of the length its first 8 bytes say."""
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    metadata = header.get("__metadata__")
+    if not isinstance(metadata, dict):
+        raise WeightsError("checkpoint has no metadata")
+    return metadata
+
+
+def round_from_json(values: dict[str, Any]) -> RoundRecord:
+    """A round as JSON holds it."""
+    sites = tuple(
+        SiteRound(**{**site, "evaluation": sums_from_json(site["evaluation"])})
+        for site in values["sites"]
+    )
+    return RoundRecord(values["number"], values["seconds"], sites)
+
+
+def sums_from_json(values: dict[str, Any] | None) -> EvaluationSums | None:
+    """Evaluation sums as JSON holds them."""
+    if values is None:
+        return None
+    return EvaluationSums(**{**values, "concordance": Concordance(**values["concordance"])})

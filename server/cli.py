@@ -1,0 +1,200 @@
+"""``ghanet-server``: the coordinator's command. Translates arguments; the work is elsewhere."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from ghanet_model.commands import run_command
+from ghanet_model.errors import DeploymentError, SettingsError, TrainingError
+from ghanet_model.files import sha256
+from ghanet_model.invitation import INVITATION_FILE
+from ghanet_model.release import SUFFIX
+from ghanet_model.study import read_study
+
+from . import control, progress
+from .checkpoint import read_checkpoint
+from .config import SERVER_FILE, ServerConfig, read_server
+from .follow import describe, follow, report_table, sites_line
+from .roster import INFERS, TRAINS, new_member, read_roster, write_roster
+from .serve import ready_mark, serve
+from .setup import init_folder, refresh_invitation
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def init(options: argparse.Namespace) -> int:
+    """Make a coordinator's folder; again after editing study.yaml, to renew the invitation."""
+    if (options.folder / SERVER_FILE).exists():
+        if options.host or options.port:
+            raise SettingsError(
+                f"{SERVER_FILE} exists in {options.folder}",
+                hint=f"edit {SERVER_FILE}, or choose another folder with --folder",
+            )
+        study = refresh_invitation(options.folder)
+        console.print(f"renewed invitation.json: study {study.name}, digest {study.digest[:16]}")
+        return 0
+    if not options.host:
+        raise SettingsError(
+            "a new folder needs a host", hint="add --host, the name hospitals will use"
+        )
+    config = init_folder(options.folder, host=options.host, port=options.port or 8000)
+    console.print(f"made {config.folder}")
+    console.print(
+        "next: edit study.yaml and gene_groups.csv, run 'ghanet-server init' again, send "
+        "invitation.json to the hospitals, enrol each with the key file it sends back"
+    )
+    return 0
+
+
+def enrol(options: argparse.Namespace) -> int:
+    """Add a hospital to the roster and let its key in."""
+    config = read_server(options.folder)
+    member = new_member(
+        options.name, role=options.role, has_genes=options.genes, key_file=options.key
+    )
+    write_roster(options.folder, read_roster(options.folder).adding(member))
+    refresh_invitation(options.folder)
+    if control.is_serving(config):
+        control.register(config, name=member.name, public_key=member.public_key)
+    genes = " with genes" if member.has_genes else ""
+    console.print(f"enrolled {member.name}: {member.role}{genes}, key {member.fingerprint}")
+    console.print(f"compare this fingerprint with the hospital; send it {INVITATION_FILE}")
+    return 0
+
+
+def start(options: argparse.Namespace) -> int:
+    """Serve hospitals until stopped."""
+    config = read_server(options.folder)
+    refresh_invitation(options.folder)
+    return serve(config, console.print)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train the study to its end, or go on where it stopped."""
+    config, study = read_server(options.folder), refresh_invitation(options.folder)
+    roster = read_roster(options.folder)
+    if not roster.with_genes():
+        raise SettingsError(
+            "no enrolled hospital trains with genes",
+            hint="ghanet-server enrol NAME KEY --role trains --genes",
+        )
+    if study.minimum_sites > len(roster.training()):
+        raise SettingsError(
+            f"study.yaml asks for {study.minimum_sites} training hospitals, "
+            f"{len(roster.training())} are enrolled"
+        )
+    read_checkpoint(config.state / "checkpoints", study=study.digest)
+    _run(config)
+    report = json.loads((config.report / "report.json").read_text())
+    console.print(report_table(report))
+    console.print(f"learning curve: {config.report / 'learning_curve.png'}")
+    _say_release(config)
+    return 0
+
+
+def _run(config: ServerConfig) -> None:
+    """Start a run, or join the one that goes on, and follow it to its end."""
+    _require_serving(config)
+    if progress.is_running(config.state) and (now := progress.read_progress(config.state)):
+        console.print("a run is in progress; following it")
+        run = now.run
+    else:
+        for old in control.unfinished_runs(config):
+            control.stop_run(config, old)
+        run = control.start_run(config)
+    try:
+        last = follow(config, run, console)
+    except KeyboardInterrupt:
+        console.print("no longer following; the run goes on: ghanet-server status")
+        raise
+    if last.error:
+        console.print(f"warning: {last.error}; {last.hint}")
+
+
+def _require_serving(config: ServerConfig) -> None:
+    if not (control.is_serving(config) and ready_mark(config).exists()):
+        raise DeploymentError(
+            f"no server answers at {config.local_address}",
+            hint="run 'ghanet-server start' in another terminal and wait until it serves",
+        )
+
+
+def _say_release(config: ServerConfig) -> None:
+    name = f"{read_study(config.folder).name}{SUFFIX}"
+    path = config.releases / name
+    console.print(f"release: {path} sha256 {sha256(path.read_bytes())}")
+
+
+def release(options: argparse.Namespace) -> int:
+    """Deliver the release of a finished study to hospitals that do not have it yet."""
+    config, study = read_server(options.folder), read_study(options.folder)
+    found = read_checkpoint(config.state / "checkpoints", study=study.digest)
+    done = found.number if found else 0
+    if done < study.rounds:
+        raise TrainingError(
+            f"{done} of {study.rounds} rounds are trained", hint="run 'ghanet-server train' first"
+        )
+    _run(config)
+    _say_release(config)
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Say what serves, who is connected, and where the study stands."""
+    config, study = read_server(options.folder), read_study(options.folder)
+    serving = control.is_serving(config)
+    ready = "serving" if ready_mark(config).exists() else "starting"
+    console.print(f"server: {ready if serving else 'not running'} at {config.address}")
+    console.print(f"study: {study.name}, digest {study.digest[:16]}")
+    nodes = control.online_nodes(config) if serving else {}
+    for member in read_roster(options.folder).members:
+        genes = " with genes" if member.has_genes else ""
+        state = nodes.get(member.name, "unknown while the server is stopped")
+        console.print(f"  {member.name}: {member.role}{genes}, {state}")
+    now = progress.read_progress(config.state)
+    if now is None:
+        console.print("run: none yet")
+        return 0
+    stopped = not now.ended and not progress.is_running(config.state)
+    console.print(f"run: {describe(now)}{' (stopped)' if stopped else ''}  {sites_line(now)}")
+    if now.error:
+        console.print(f"  {now.error}" + (f"; {now.hint}" if now.hint else ""))
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their few options."""
+    parser = argparse.ArgumentParser(
+        prog="ghanet-server", description="coordinate a federated G-HANet study"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: object) -> argparse.ArgumentParser:
+        text = (command.__doc__ or "").splitlines()[0]
+        found = commands.add_parser(name, help=text, description=text)
+        found.add_argument("--folder", type=Path, default=Path(), help="default: this folder")
+        found.add_argument("--debug", action="store_true", help="tracebacks of unexpected errors")
+        found.set_defaults(command=command)
+        return found
+
+    making = add("init", init)
+    making.add_argument("--host", help="name or address hospitals will use")
+    making.add_argument("--port", type=int, help="default: 8000")
+    adding = add("enrol", enrol)
+    adding.add_argument("name", help="of the hospital")
+    adding.add_argument("key", type=Path, help="the public key file the hospital sent")
+    adding.add_argument("--role", choices=(TRAINS, INFERS), required=True)
+    adding.add_argument("--genes", action="store_true", help="train with its genes")
+    add("start", start)
+    add("train", train)
+    add("status", status)
+    add("release", release)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of ``ghanet-server``."""
+    return run_command(make_parser(), arguments)

@@ -1,0 +1,78 @@
+"""The coordinator's folder: server.yaml and where everything lies."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ghanet_model.errors import SettingsError
+from ghanet_model.settings import read_settings
+
+SERVER_FILE = "server.yaml"
+FOLDER_VARIABLE = "GHANET_SERVER_FOLDER"
+_HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """server.yaml: where hospitals reach the coordinator."""
+
+    folder: Path
+    host: str  # name or address that hospitals use, in the certificate
+    port: int = 8000
+    listen: str = "127.0.0.1"  # interface to listen on
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be listened on."""
+        if not _HOST.fullmatch(self.host) or not _HOST.fullmatch(self.listen):
+            raise SettingsError(
+                f"{SERVER_FILE}: 'host' and 'listen' are names or addresses",
+                hint="for example coordinator.example.org, without port",
+            )
+        if not 0 < self.port < 65536:
+            raise SettingsError(f"{SERVER_FILE}: 'port' is {self.port}", hint="use 1 to 65535")
+
+    @property
+    def address(self) -> str:
+        """What hospitals put into site.yaml."""
+        return f"{self.host}:{self.port}"
+
+    @property
+    def local_address(self) -> str:
+        """Where the coordinator's own programs reach the SuperLink."""
+        here = "127.0.0.1" if self.listen in ("0.0.0.0", "127.0.0.1") else self.listen  # noqa: S104
+        return f"{here}:{self.port}"
+
+    @property
+    def keys(self) -> Path:
+        """Keys and certificates."""
+        return self.folder / "keys"
+
+    @property
+    def state(self) -> Path:
+        """What the coordinator remembers between commands."""
+        return self.folder / "state"
+
+    @property
+    def flower_home(self) -> Path:
+        """Flower's own files."""
+        return self.state / "flower"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the processes."""
+        return self.folder / "logs"
+
+    @property
+    def releases(self) -> Path:
+        """Signed releases."""
+        return self.folder / "releases"
+
+    @property
+    def report(self) -> Path:
+        """Plots and tables for people."""
+        return self.folder / "report"
+
+
+def read_server(folder: Path) -> ServerConfig:
+    """Read server.yaml of a coordinator's folder."""
+    return read_settings(folder / SERVER_FILE, ServerConfig, folder=folder.resolve())

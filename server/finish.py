@@ -1,0 +1,186 @@
+"""The end of a run: final evaluation, release, delivery. Each looks for its result first."""
+
+import datetime as dt
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import reduce
+from importlib.metadata import version
+from operator import add
+from typing import Any
+
+import torch
+
+from ghanet_model.errors import ReleaseError, StudyError, TrainingError
+from ghanet_model.files import sha256, write_atomic, write_json
+from ghanet_model.genes import GenePanel
+from ghanet_model.metrics import EvaluationSums
+from ghanet_model.protocol import DELIVERY, ROUND, DeliveryAsk, DeliveryReply, Record, RoundReply
+from ghanet_model.release import NOTICE, SUFFIX, make_release
+
+from . import progress
+from .card import model_card
+from .checkpoint import Checkpoint, SiteRound, round_from_json, sums_from_json
+from .rounds import FINAL_FILE, Run, ask_all, gather, round_asks, site_rounds
+
+DELIVERIES_FILE = "deliveries.json"
+TERTILE = 0.4307  # standard deviations from the mean to a normal distribution's tertiles
+
+
+@dataclass(frozen=True, slots=True)
+class FinalEvaluation:
+    """The last model at every hospital, and the cut-offs of its risk groups."""
+
+    sites: tuple[SiteRound, ...]
+    training_risk: EvaluationSums
+
+    @property
+    def risk_cutoffs(self) -> tuple[float, float]:
+        """Mean -+ 0.43 standard deviations of the training cases' risk: tertiles if normal."""
+        middle, spread = self.training_risk.mean_risk, self.training_risk.sd_risk
+        return middle - TERTILE * spread, middle + TERTILE * spread
+
+
+def evaluate_final(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> FinalEvaluation:
+    """Evaluate the last model everywhere, once.
+
+    Raises:
+        TrainingError: no training site could sum the risk of its cases.
+    """
+    path = run.config.state / FINAL_FILE
+    if path.exists():
+        return read_final(json.loads(path.read_text()), study=run.study.digest)
+    online = gather(run, [m.name for m in run.roster.training()], needed=run.quorum)
+    online |= run.exchange.online()
+    run.reporter.say(phase=progress.FINAL)
+    members = [member for member in run.roster.members if member.name in online]
+    asks = round_asks(run, members, checkpoint, panel, final=True)
+    good, left_out = ask_all(run, ROUND, asks, lambda _, record: RoundReply.from_record(record))
+    left_out |= {n: "not connected" for n in run.roster.names() if n not in online}
+    risks = [reply.training_risk for reply in good.values() if reply.training_risk]
+    if not risks:
+        raise TrainingError(
+            "final evaluation: no hospital summed the risk of its training cases",
+            hint="run 'ghanet-server train' again when the training hospitals are connected",
+        )
+    final = FinalEvaluation(site_rounds(run.roster, good, left_out), reduce(add, risks))
+    write_json(path, {"study": run.study.digest, **asdict(final)})
+    return final
+
+
+def read_final(values: dict[str, Any], *, study: str) -> FinalEvaluation:
+    """The final evaluation as its file holds it."""
+    if values["study"] != study:
+        raise StudyError(f"state/{FINAL_FILE} belongs to another study than study.yaml")
+    sites = round_from_json({"number": 0, "seconds": 0.0, "sites": values["sites"]}).sites
+    risk = sums_from_json(values["training_risk"])
+    if risk is None:
+        raise StudyError(f"state/{FINAL_FILE} is damaged", hint="delete it and run 'train' again")
+    return FinalEvaluation(sites, risk)
+
+
+def participation(run: Run, checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Who took part: role, rounds trained, cases of the last round trained."""
+    found = []
+    for member in run.roster.members:
+        mine = [s for record in checkpoint.history for s in record.sites if s.name == member.name]
+        trained = [site for site in mine if site.trained]
+        found.append(
+            {
+                "name": member.name,
+                "role": member.role,
+                "has_genes": member.has_genes,
+                "rounds_trained": len(trained),
+                "cases": trained[-1].cases if trained else 0,
+            }
+        )
+    return found
+
+
+def evaluation_of(sites: Mapping[str, EvaluationSums | None]) -> dict[str, Any]:
+    """C-index and its parts, by site and over all, as a manifest holds them."""
+    known = {name: sums for name, sums in sites.items() if sums}
+    total = reduce(add, known.values()) if known else None
+    return {
+        "c_index": total.concordance.c_index if total else None,
+        "cases": total.cases if total else 0,
+        "events": total.events if total else 0,
+        "comparable_pairs": total.concordance.comparable if total else 0,
+        "sites": {
+            name: {
+                "c_index": sums.concordance.c_index,
+                "cases": sums.cases,
+                "events": sums.events,
+                "comparable_pairs": sums.concordance.comparable,
+            }
+            for name, sums in known.items()
+        },
+    }
+
+
+def manifest_of(
+    run: Run, checkpoint: Checkpoint, panel: GenePanel, final: FinalEvaluation
+) -> dict[str, Any]:
+    """All that a release says of itself."""
+    first = checkpoint.history[0].sites if checkpoint.history else ()
+    return {
+        "name": run.study.name,
+        "notice": NOTICE,
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "study": run.study.as_json(),
+        "study_digest": run.study.digest,
+        "panel": panel.to_json(),
+        "rounds": checkpoint.number,
+        "participation": participation(run, checkpoint),
+        "evaluation": {
+            "before": evaluation_of({site.name: site.evaluation for site in first}),
+            "after": evaluation_of({site.name: site.evaluation for site in final.sites}),
+        },
+        "risk_cutoffs": list(final.risk_cutoffs),
+        "privacy": "off",
+        "software": {
+            "federated-ghanet": version("federated-ghanet"),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "machine": platform.machine(),
+        },
+    }
+
+
+def release(run: Run, checkpoint: Checkpoint, panel: GenePanel, final: FinalEvaluation) -> bytes:
+    """The study's release: the one on disk, or a new one."""
+    path = run.config.releases / f"{run.study.name}{SUFFIX}"
+    if path.exists():
+        return path.read_bytes()
+    manifest = manifest_of(run, checkpoint, panel, final)
+    key_file = run.config.keys / "release.key"
+    content = make_release(
+        manifest, checkpoint.weights, model_card(run.study, manifest), key_file=key_file
+    )
+    write_atomic(path, content)
+    return content
+
+
+def deliver(run: Run, content: bytes) -> dict[str, str]:
+    """Hand the release to every hospital that has not confirmed it; what is left undone, by name.
+
+    Raises:
+        ReleaseError: a hospital confirmed another file than was sent.
+    """
+    path = run.config.state / DELIVERIES_FILE
+    digest = sha256(content)
+    done: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    waiting = [n for n in run.roster.names() if done.get(n) != digest]
+    online = [n for n in waiting if n in run.exchange.online()]
+    run.reporter.say(phase=progress.DELIVERY)
+
+    def read(site: str, record: Record) -> str:
+        if DeliveryReply.from_record(record).sha256 != digest:
+            raise ReleaseError(f"{site} confirmed another file")
+        return digest
+
+    ask = DeliveryAsk(run.study.digest, run.study.name, content).to_record()
+    good, left_out = ask_all(run, DELIVERY, dict.fromkeys(online, ask), read)
+    write_json(path, done | good)
+    return left_out | {n: "not connected" for n in waiting if n not in online}

@@ -1,0 +1,134 @@
+"""Following a run: progress from its file, live in a terminal, a line per change elsewhere."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ghanet_model.errors import DeploymentError, TrainingError
+
+from . import control, progress
+from .config import ServerConfig
+
+START_SECONDS = 120.0  # for a run to write its first progress
+CHECK_SECONDS = 5.0  # between questions to Flower
+
+
+def follow(config: ServerConfig, run: str, console: Console) -> progress.Progress:
+    """Show a run until it ends; the progress it ended with.
+
+    Raises:
+        TrainingError: the run failed, with its own words.
+        DeploymentError: it stopped without a word, or never began.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rest]}"))
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+        bar = bars.add_task("starting", total=None, rest="")
+        shown = ""
+
+        def show(now: progress.Progress) -> None:
+            nonlocal shown
+            bars.update(
+                bar,
+                description=describe(now),
+                total=now.rounds or None,
+                completed=now.round_number - (now.phase == progress.ROUND),
+                rest=f"{sites_line(now)}  {rest_of(now)}",
+            )
+            if (line := describe(now)) != shown:
+                shown = line
+                bars.console.print(line, highlight=False)
+
+        last = _watch(config, run, show)
+    if last.phase == progress.FAILED:
+        raise TrainingError(last.error, hint=last.hint)
+    return last
+
+
+def _watch(
+    config: ServerConfig, run: str, show: Callable[[progress.Progress], None]
+) -> progress.Progress:
+    """Call ``show`` with every change until the run ends or is gone."""
+    began = checked = time.monotonic()
+    while True:
+        now = progress.read_progress(config.state)
+        mine = now if now and now.run == run else None
+        if mine:
+            show(mine)
+            if mine.ended:
+                return mine
+        if mine and not progress.is_running(config.state):
+            time.sleep(0.5)  # it may have written its last word just now
+            last = progress.read_progress(config.state)
+            if last and last.run == run and last.ended:
+                return last
+            raise DeploymentError(
+                f"the run stopped in {describe(mine)}",
+                hint="run 'ghanet-server train': it goes on from there",
+            )
+        if not mine and time.monotonic() - checked > CHECK_SECONDS:
+            checked = time.monotonic()
+            _require_starting(config, run, waited=checked - began)
+        time.sleep(0.2)
+
+
+def _require_starting(config: ServerConfig, run: str, *, waited: float) -> None:
+    if control.run_status(config, run).startswith("finished") or waited > START_SECONDS:
+        raise DeploymentError(
+            "the run did not begin", hint="see logs/superexec.log and logs/superlink.log"
+        )
+
+
+def describe(now: progress.Progress) -> str:
+    """Where a run stands, in a few words."""
+    if now.phase == progress.ROUND:
+        return f"round {now.round_number} of {now.rounds}"
+    return now.phase
+
+
+def sites_line(now: progress.Progress) -> str:
+    """How many hospitals answered, or who is awaited."""
+    if now.phase == progress.WAITING:
+        absent = [name for name, doing in now.sites.items() if doing == "not connected"]
+        return "waiting for " + ", ".join(absent) if absent else ""
+    answered = sum(doing == "answered" for doing in now.sites.values())
+    return f"{answered} of {len(now.sites)} hospitals answered" if now.sites else ""
+
+
+def rest_of(now: progress.Progress) -> str:
+    """Estimate of the time left, from the mean round so far."""
+    if not now.round_seconds or not now.rounds:
+        return ""
+    mean = sum(now.round_seconds) / len(now.round_seconds)
+    left = (now.rounds - len(now.round_seconds)) * mean
+    return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
+
+
+def report_table(report: dict[str, object]) -> Table:
+    """The table of sites of a report."""
+    table = Table(title=f"{report['study']}: {report['rounds']} rounds", title_justify="left")
+    for column in ("site", "role", "genes", "cases", "events", "evaluated", "C before", "C after"):
+        table.add_column(column, justify="left" if column in ("site", "role") else "right")
+    sites = report["sites"]
+    for site in sites if isinstance(sites, list) else []:
+        table.add_row(
+            site["name"],
+            site["role"],
+            "yes" if site["has_genes"] else "no",
+            str(site["cases"]),
+            str(site["events"]),
+            str(site["evaluated"]),
+            number_or_dash(site["c_index_before"]),
+            number_or_dash(site["c_index"]) + (f" ({site['note']})" if site["note"] else ""),
+        )
+    table.add_section()
+    before, after = report["c_index_before"], report["c_index"]
+    table.add_row("all, by pairs", *[""] * 5, number_or_dash(before), number_or_dash(after))
+    return table
+
+
+def number_or_dash(value: object) -> str:
+    """A C-index with three digits, or a dash."""
+    return f"{value:.3f}" if isinstance(value, float) else "-"

@@ -1,0 +1,100 @@
+"""Progress of a run as one small JSON file that commands follow. Counts and names only."""
+
+import datetime as dt
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from ghanet_model.errors import DeploymentError
+from ghanet_model.files import write_json
+
+PROGRESS_FILE, LOCK_FILE = "progress.json", "run.lock"
+WAITING, STATISTICS, ROUND, FINAL, DELIVERY = (
+    "waiting for hospitals",
+    "statistics",
+    "round",
+    "final evaluation",
+    "delivery",
+)
+FINISHED, FAILED = "finished", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands."""
+
+    run: str  # id of this run, so that a follower knows old news from new
+    phase: str = WAITING
+    round_number: int = 0
+    rounds: int = 0
+    sites: dict[str, str] = field(default_factory=dict)  # name -> what it is doing
+    round_seconds: tuple[float, ...] = ()
+    c_index: tuple[float | None, ...] = ()  # of the models that came into rounds 1, 2, ...
+    error: str = ""
+    hint: str = ""
+    updated: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.phase in (FINISHED, FAILED)
+
+
+@dataclass
+class Reporter:
+    """Writes progress; the only writer while a run goes on."""
+
+    folder: Path
+    now: Progress
+
+    def say(self, **changes: object) -> None:
+        """Change some fields and write."""
+        stamp = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        self.now = replace(self.now, **changes, updated=stamp)  # type: ignore[arg-type]
+        write_json(self.folder / PROGRESS_FILE, asdict(self.now))
+
+    def site(self, name: str, doing: str) -> None:
+        """What one hospital is doing now."""
+        self.say(sites={**self.now.sites, name: doing})
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """The last progress written, None before the first run."""
+    try:
+        values = json.loads((folder / PROGRESS_FILE).read_text())
+        values["round_seconds"] = tuple(values["round_seconds"])
+        values["c_index"] = tuple(values["c_index"])
+        return Progress(**values)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the folder's run lock; the system frees it however the process ends.
+
+    Raises:
+        DeploymentError: another run holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise DeploymentError("another run holds this folder") from None
+    finally:
+        os.close(handle)
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a run holds the lock now."""
+    try:
+        with run_lock(folder):
+            return False
+    except DeploymentError:
+        return True

@@ -1,0 +1,92 @@
+"""The report for people: a table of sites and a learning curve, from sums and counts only."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from ghanet_model.files import write_atomic, write_json
+from ghanet_model.study import StudyConfig
+
+from .checkpoint import Checkpoint, SiteRound
+from .config import ServerConfig
+from .finish import FinalEvaluation
+from .roster import Roster
+from .rounds import total_c_index
+
+REPORT_FILE, CURVE_FILE = "report.json", "learning_curve.png"
+
+
+def write_report(
+    config: ServerConfig,
+    study: StudyConfig,
+    roster: Roster,
+    checkpoint: Checkpoint,
+    final: FinalEvaluation,
+) -> None:
+    """Write report.json and learning_curve.png."""
+    write_json(config.report / REPORT_FILE, report_of(study, roster, checkpoint, final))
+    stages = [*(record.sites for record in checkpoint.history), final.sites]
+    write_curve(config.report / CURVE_FILE, roster.names(), stages)
+
+
+def report_of(
+    study: StudyConfig, roster: Roster, checkpoint: Checkpoint, final: FinalEvaluation
+) -> dict[str, Any]:
+    """The report as JSON: C-index before and after, by site and over all."""
+    first = checkpoint.history[0].sites if checkpoint.history else ()
+    before = {site.name: site.evaluation for site in first}
+    after = {site.name: site for site in final.sites}
+    last = {site.name: site for record in checkpoint.history for site in record.sites}
+    sites = []
+    for member in roster.members:
+        start, end = before.get(member.name), after[member.name].evaluation
+        trained = last.get(member.name, SiteRound(member.name, trained=False))
+        sites.append(
+            {
+                "name": member.name,
+                "role": member.role,
+                "has_genes": member.has_genes,
+                "cases": trained.cases + (end.cases if end else 0),
+                "events": trained.events + (end.events if end else 0),
+                "evaluated": end.cases if end else 0,
+                "c_index_before": start.concordance.c_index if start else None,
+                "c_index": end.concordance.c_index if end else None,
+                "note": after[member.name].withheld or after[member.name].left_out,
+            }
+        )
+    return {
+        "study": study.name,
+        "rounds": checkpoint.number,
+        "round_seconds": [record.seconds for record in checkpoint.history],
+        "sites": sites,
+        "c_index_before": total_c_index(first),
+        "c_index": total_c_index(final.sites),
+    }
+
+
+def write_curve(path: Path, names: tuple[str, ...], stages: list[tuple[SiteRound, ...]]) -> None:
+    """Plot the C-index of every site and over all against the rounds behind the model."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - half a second that others save
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    rounds = range(len(stages))
+    for name in names:
+        sums = [next((s.evaluation for s in stage if s.name == name), None) for stage in stages]
+        values = [s.concordance.c_index if s else None for s in sums]
+        axes.plot(rounds, [_or_nan(v) for v in values], marker=".", alpha=0.6, label=name)
+    overall = [_or_nan(total_c_index(stage)) for stage in stages]
+    axes.plot(rounds, overall, color="black", linewidth=2.2, marker="o", label="all, by pairs")
+    axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("rounds behind the model")
+    axes.set_ylabel("C-index, pairs inside each hospital")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(loc="best", fontsize="small", frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_atomic(path, buffer.getvalue())
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value

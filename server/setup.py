@@ -1,0 +1,77 @@
+"""Making and changing the coordinator's folder: init, invitation, enrol."""
+
+from pathlib import Path
+
+from ghanet_model.certificates import make_authority, make_server_certificate
+from ghanet_model.files import write_atomic
+from ghanet_model.invitation import INVITATION_FILE, make_invitation, write_invitation
+from ghanet_model.keys import make_release_key
+from ghanet_model.study import STUDY_FILE, StudyConfig, read_study
+
+from .config import SERVER_FILE, ServerConfig, read_server
+
+SERVER_TEMPLATE = """\
+format: 1
+host: {host}    # name or address that hospitals use to reach this server
+port: {port}
+listen: 127.0.0.1    # interface; 0.0.0.0 only behind a proxy that passes /v1/fleet/ and no more
+"""
+STUDY_TEMPLATE = """\
+format: 1
+name: first-study             # names the release; small letters, digits, '-'
+encoder: uni-v1               # patch encoder of every hospital's features
+feature_width: 1024           # numbers per patch
+time_bin_edges: [12, 36, 60]  # months; survival is estimated at each, never beyond the last
+gene_groups: gene_groups.csv  # one column of gene symbols per group
+gene_types: [rnaseq, cnv]     # columns of gene tables are SYMBOL_rnaseq, SYMBOL_cnv
+gene_clip: 5.0                # gene values are clipped to -5 ... 5 before any sum
+preset: published             # published: the paper's widths; compact: narrow, for CPUs
+rounds: 20
+local_epochs: 1               # passes over a hospital's cases per round
+batch_cases: 32               # cases per optimiser step
+learning_rate: 0.0002
+weight_decay: 0.00001
+dropout: 0.25
+gene_loss_weight: 0.3
+held_out: 0.2                 # share kept for evaluation where a table has no column 'split'
+minimum_cases: 10             # no sum over fewer cases leaves a hospital
+minimum_sites: 0              # training hospitals a round needs; 0: all of them
+round_minutes: 60             # a hospital that takes longer is left out of the round
+seed: 0
+"""
+GENE_GROUPS_TEMPLATE = """\
+tumour suppressors,oncogenes,protein kinases,differentiation markers,transcription factors,\
+cytokines and growth factors
+TP53,KRAS,AKT1,CD4,MYC,IL6
+RB1,PIK3CA,CDK4,CD8A,FOXA1,TGFB1
+PTEN,ERBB2,CDK6,CD44,GATA3,VEGFA
+CDKN2A,CCND1,MAPK1,KRT5,STAT3,CXCL8
+BRCA1,EGFR,JAK2,KRT20,PPARG,CCL5
+BRCA2,MDM2,AURKA,EPCAM,SOX2,FGF2
+"""
+
+
+def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
+    """Make a coordinator's folder: settings, keys, certificates, a study to edit.
+
+    Raises:
+        SettingsError: host or port cannot be used, or a study that is there already is wrong.
+    """
+    config = ServerConfig(folder=folder.resolve(), host=host, port=port)
+    make_authority(config.keys, name=f"G-HANet consortium of {host}")
+    make_server_certificate(config.keys, [host])
+    make_release_key(config.keys / "release.key")
+    for name, text in ((STUDY_FILE, STUDY_TEMPLATE), ("gene_groups.csv", GENE_GROUPS_TEMPLATE)):
+        if not (folder / name).exists():
+            write_atomic(folder / name, text.encode())
+    write_atomic(folder / SERVER_FILE, SERVER_TEMPLATE.format(host=host, port=port).encode())
+    refresh_invitation(folder)
+    return read_server(folder)
+
+
+def refresh_invitation(folder: Path) -> StudyConfig:
+    """Write invitation.json for the study as it stands now."""
+    config, study = read_server(folder), read_study(folder)
+    invitation = make_invitation(folder, study, server=config.address, keys=config.keys)
+    write_invitation(folder / INVITATION_FILE, invitation)
+    return study

@@ -35,8 +35,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
 
 
 def say_error(name: str, message: str, hint: str = "") -> None:
-    """Print an error and its hint."""
-    one_line = " ".join(message.split())
-    print(f"{name}: error: {one_line}", file=sys.stderr)  # noqa: T201
-    if hint:
-        print(f"{name}: hint: {hint}", file=sys.stderr)  # noqa: T201
+    """Print an error and its hint, a line each."""
+    for kind, text in (("error", message), ("hint", hint)):
+        if one_line := " ".join(text.split()):
+            print(f"{name}: {kind}: {one_line}", file=sys.stderr)  # noqa: T201

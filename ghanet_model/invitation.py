@@ -1,16 +1,18 @@
 """The invitation: one text file from coordinator to hospitals, public facts only."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import SettingsError
 from .files import write_atomic, write_json
-from .settings import FORMAT
+from .settings import FORMAT, read_yaml
 from .study import STUDY_FILE, StudyConfig, read_study
 
 INVITATION_FILE = "invitation.json"
 CA_FILE, RELEASE_KEY_FILE = "ca.crt", "release.pub"
+_GROUPS_NAME = re.compile(r"\w[\w. -]{0,250}\.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,15 @@ class Invitation:
     study: str  # text of study.yaml
     gene_groups_name: str
     gene_groups: str  # text of the gene groups CSV
+
+    def __post_init__(self) -> None:
+        """Refuse a file name that could leave the folder or replace another file there."""
+        if not _GROUPS_NAME.fullmatch(self.gene_groups_name):
+            raise SettingsError(
+                f"{INVITATION_FILE}: gene groups cannot be in a file "
+                f"{self.gene_groups_name[:80]!r}",
+                hint="use letters, digits, '-', '_' and blanks, and the ending .csv",
+            )
 
 
 def make_invitation(folder: Path, study: StudyConfig, *, server: str, keys: Path) -> Invitation:
@@ -60,15 +71,31 @@ def read_invitation(path: Path) -> Invitation:
     texts = {name: values.get(name) for name in fields}
     if set(values) != {*fields, "format"} or not all(isinstance(t, str) for t in texts.values()):
         raise SettingsError(f"{path.name}: not a whole invitation", hint=hint)
-    if Path(str(texts["gene_groups_name"])).name != texts["gene_groups_name"]:
-        raise SettingsError(f"{path.name}: names a gene group file outside the folder", hint=hint)
     return Invitation(**{name: str(text) for name, text in texts.items()})
 
 
 def accept_invitation(folder: Path, invitation: Invitation) -> StudyConfig:
-    """Write the invitation's files into a hospital's folder and read the study they make."""
+    """Write the invitation's files into a hospital's folder and read the study they make.
+
+    Raises:
+        SettingsError: the study cannot be read, or a file of the hospital's own would be replaced.
+    """
+    _require_no_file_of_its_own(folder, invitation)
     write_atomic(folder / "keys" / CA_FILE, invitation.authority.encode())
     write_atomic(folder / "keys" / RELEASE_KEY_FILE, invitation.release_key.encode())
     write_atomic(folder / invitation.gene_groups_name, invitation.gene_groups.encode())
     write_atomic(folder / STUDY_FILE, invitation.study.encode())
     return read_study(folder)
+
+
+def _require_no_file_of_its_own(folder: Path, invitation: Invitation) -> None:
+    """Gene groups may replace those of an earlier invitation, never a hospital's own table."""
+    name = invitation.gene_groups_name
+    path, study = folder / name, folder / STUDY_FILE
+    if not path.exists() or path.read_bytes() == invitation.gene_groups.encode():
+        return
+    if not study.exists() or read_yaml(study).get("gene_groups") != name:
+        raise SettingsError(
+            f"{name}: exists and is not a gene groups file of this study",
+            hint=f"rename it if it is yours, or ask the coordinator for another {INVITATION_FILE}",
+        )

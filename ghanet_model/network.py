@@ -5,10 +5,11 @@ Shapes: B cases, N patches of one case, P patches of all cases packed, D feature
 G gene groups, K time bins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -211,6 +212,13 @@ class GHANet(nn.Module):
         finally:
             self.train(mode)
         return prediction
+
+    @classmethod
+    def from_reference(cls, state: Mapping[str, Tensor | np.ndarray]) -> "GHANet":
+        """The model with the weights of a published G-HANet; see ``reference.from_reference``."""
+        from .reference import from_reference  # noqa: PLC0415 - it imports this module
+
+        return from_reference(state)
 
     def _check_packed(self, features: Tensor, lengths: Sequence[int]) -> None:
         _check_shape(features, self.config.feature_width)

@@ -16,6 +16,7 @@ from pathlib import Path
 from .errors import DeploymentError
 
 STOP_SECONDS = 8.0
+PARENT_VARIABLE = "GHANET_PARENT"  # tells a child whose end is its own
 LOG_BYTES = 20_000_000  # a log larger than this is set aside at the next start
 FLOWER_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -76,7 +77,7 @@ def start_child(
         log.replace(log.with_suffix(".old.log"))
     process = subprocess.Popen(
         command,
-        env=dict(environment),
+        env={**environment, PARENT_VARIABLE: str(os.getpid())},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -91,7 +92,7 @@ def _copy_output(child: Child, log: Path, on_line: Callable[[str], None]) -> Non
     pipe = child.process.stdout
     if pipe is None:
         return
-    with log.open("ab") as file:
+    with pipe, log.open("ab") as file:
         for raw in pipe:
             file.write(raw)
             file.flush()
@@ -130,7 +131,7 @@ def _group_alive(child: Child) -> bool:
 
 def end_with_parent() -> None:
     """End this process's group when its parent is gone, even if that was killed."""
-    parent = os.getppid()
+    parent = int(os.environ.pop(PARENT_VARIABLE, os.getppid()))  # it may be gone already
 
     def watch() -> None:
         while os.getppid() == parent:

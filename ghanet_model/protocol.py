@@ -4,6 +4,8 @@ A ``Record`` is what travels: named scalars and named arrays. Each message class
 a Record and back; a Record from outside is trusted only after that.
 """
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TypeAlias
@@ -23,6 +25,8 @@ MESSAGE_TYPES = {  # Flower's names of our messages
     DELIVERY: "query.delivery",
 }
 VALUES, ARRAYS, BLOB, ERROR = "values", "arrays", "safetensors", "error"  # keys on the wire
+_CODE = re.compile(r"[a-z_]{1,39}")  # of an error
+SLACK = 1 + 1e-9  # of rounding, in sums that are checked against each other
 
 Scalar: TypeAlias = int | float | str | bool
 Vector: TypeAlias = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
@@ -49,7 +53,7 @@ class Record:
         """
         code = values.get(ERROR)
         if isinstance(code, str):
-            raise RefusedError(code if code.isidentifier() and len(code) < 40 else "protocol")
+            raise RefusedError(code if _CODE.fullmatch(code) else "protocol")
         if blob.dtype != np.uint8 or blob.ndim != 1:
             raise ProtocolError("message has arrays that are not safetensors")
         scalars = {k: v for k, v in values.items() if isinstance(v, (bool, int, float, str))}
@@ -142,9 +146,10 @@ class StatisticsReply:
             np.asarray(record.array(key, np.float64, columns), np.float64)
             for key in ("count", "total", "squares", "sites")
         )
-        if (count < 0).any() or (squares < 0).any() or not np.isin(sites, (0, 1)).all():
+        sums = GeneSums(count=count, total=total, squares=squares, sites=sites)
+        if not _can_be(sums):
             raise ProtocolError("message has gene sums that no cohort can have")
-        return cls(GeneSums(count=count, total=total, squares=squares, sites=sites))
+        return cls(sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +210,13 @@ class RoundReply:
     @classmethod
     def from_record(cls, record: Record) -> "RoundReply":
         """From the wire; the update is checked against the model later."""
+        cases = record.whole("cases")
+        if bool(cases) != bool(record.arrays):
+            raise ProtocolError("message has an update without cases, or cases without an update")
         return cls(
             number=record.whole("number"),
             base=record.text("base"),
-            cases=record.whole("cases"),
+            cases=cases,
             events=record.whole("events"),
             gene_cases=record.whole("gene_cases"),
             loss=record.number("loss"),
@@ -256,6 +264,16 @@ class DeliveryReply:
         return cls(record.text("sha256"))
 
 
+def _can_be(sums: GeneSums) -> bool:
+    """Whether a cohort can have these sums: (sum v)^2 <= n sum v^2, and 0 where not measured."""
+    count, total, squares, sites = sums.count, sums.total, sums.squares, sums.sites
+    if (count < 0).any() or (count % 1).any() or (squares < 0).any():
+        return False
+    if not np.array_equal(sites, count > 0) or squares[count == 0].any():
+        return False
+    return bool((np.abs(total) <= np.sqrt(count) * np.sqrt(squares) * SLACK).all())
+
+
 def _values_of(prefix: str, sums: EvaluationSums | None) -> dict[str, Scalar]:
     """Sums as scalars; nothing where there are none."""
     if sums is None:
@@ -276,15 +294,23 @@ def _sums_of(prefix: str, record: Record) -> EvaluationSums | None:
             raise ProtocolError(f"message has '{prefix}.{key}' that is no count")
         return int(number)
 
-    pairs = ("concordant", "discordant", "tied_risk", "comparable")
+    counts = ("concordant", "discordant", "tied_risk", "comparable")
     sums = EvaluationSums(
         cases=whole("cases"),
         events=whole("events"),
         nll=record.number(f"{prefix}.nll"),
         risk=record.number(f"{prefix}.risk"),
         risk_squared=record.number(f"{prefix}.risk_squared"),
-        concordance=Concordance(**{key: whole(key) for key in pairs}),
+        concordance=Concordance(**{key: whole(key) for key in counts}),
     )
-    if sums.events > sums.cases:
-        raise ProtocolError(f"message has more events than cases in '{prefix}'")
+    cases, pairs = sums.cases, sums.concordance
+    if (
+        sums.events > cases
+        or sums.nll < 0
+        or sums.risk_squared < 0
+        or abs(sums.risk) > math.sqrt(cases) * math.sqrt(sums.risk_squared) * SLACK
+        or pairs.concordant + pairs.discordant + pairs.tied_risk != pairs.comparable
+        or pairs.comparable > cases * (cases - 1) // 2
+    ):
+        raise ProtocolError(f"message has sums in '{prefix}' that no cohort can have")
     return sums

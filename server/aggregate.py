@@ -55,5 +55,6 @@ def apply_updates(base: Arrays, replies: Iterable[RoundReply]) -> Arrays:
             total[name] += cases * array.astype(np.float64)
             weight[name] += cases
     return {
-        name: (base[name] + total[name] / max(weight[name], 1)).astype(np.float32) for name in base
+        name: (array + total[name] / weight[name]).astype(np.float32) if weight[name] else array
+        for name, array in base.items()
     }

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ghanet_model.errors import StudyError, WeightsError
-from ghanet_model.files import write_atomic
+from ghanet_model.files import canonical_json, sha256, write_atomic
 from ghanet_model.metrics import Concordance, EvaluationSums
-from ghanet_model.weights import Arrays, from_safetensors, to_safetensors
+from ghanet_model.settings import FORMAT
+from ghanet_model.weights import Arrays, fingerprint_of, from_safetensors, to_safetensors
 
 KEEP = 3  # newest checkpoints that stay on disk
 
@@ -55,11 +56,12 @@ def _file(folder: Path, number: int) -> Path:
 def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, then remove those that are too old to matter."""
     metadata = {
-        "format": "1",
+        "format": str(FORMAT),
         "number": str(checkpoint.number),
         "study": checkpoint.study,
         "history": json.dumps([asdict(record) for record in checkpoint.history]),
     }
+    metadata["sha256"] = _digest(metadata, checkpoint.weights)
     content = to_safetensors(checkpoint.weights, metadata)
     write_atomic(_file(folder, checkpoint.number), content)
     for old in sorted(folder.glob("round-*.safetensors"))[:-KEEP]:
@@ -79,6 +81,11 @@ def read_checkpoint(folder: Path, *, study: str) -> Checkpoint | None:
     content = files[-1].read_bytes()
     weights = from_safetensors(content, where=files[-1].name)
     metadata = _metadata(content)
+    if metadata.pop("sha256", "") != _digest(metadata, weights):
+        raise WeightsError(
+            f"state/checkpoints/{files[-1].name} is damaged",
+            hint="remove it; the run goes on from the one before",
+        )
     if metadata.get("study") != study:
         raise StudyError(
             f"state/checkpoints/{files[-1].name} belongs to another study than study.yaml",
@@ -92,10 +99,12 @@ def _metadata(content: bytes) -> dict[str, str]:
     """The text metadata of a safetensors file: JSON header of the length its first 8 bytes say."""
     length = int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict):
-        raise WeightsError("checkpoint has no metadata")
-    return metadata
+    return dict(header.get("__metadata__") or {})
+
+
+def _digest(metadata: dict[str, str], weights: Arrays) -> str:
+    """SHA-256 of all that a checkpoint holds."""
+    return sha256(canonical_json([metadata, fingerprint_of(weights)]))
 
 
 def round_from_json(values: dict[str, Any]) -> RoundRecord:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ghanet_model.errors import DeploymentError
-from ghanet_model.files import write_atomic
+from ghanet_model.files import write_atomic, write_json
 from ghanet_model.processes import flower_environment, program
 
 from .config import ServerConfig
 
 CONNECTION = "coordinator"  # our section in Flower's config.toml
+NODES_FILE = "nodes.json"
+KNOWN_KEY = "already in use"  # Flower's words for a key that is registered
 BUNDLE_FILES = {"pyproject.toml", "LICENSE", ".info/CONTENT"}
 BUNDLE = """\
 # What hospitals receive as "the app": names of entry points that they have installed, no code.
@@ -87,23 +89,32 @@ def is_serving(config: ServerConfig) -> bool:
         return False
 
 
-def registered_keys(config: ServerConfig) -> set[str]:
-    """Names of the nodes that the SuperLink knows."""
-    found = _flwr_json(config, "supernode", "ls", CONNECTION)
-    return {str(node.get("name")) for node in found.get("nodes", [])}
-
-
 def online_nodes(config: ServerConfig) -> dict[str, str]:
-    """State of each node by name: online, offline or registered."""
-    found = _flwr_json(config, "supernode", "ls", CONNECTION)
-    return {str(node.get("name")): str(node.get("status")) for node in found.get("nodes", [])}
+    """State of each registered hospital: registered, online or offline."""
+    found = _flwr_json(config, "supernode", "ls", CONNECTION).get("nodes", [])
+    states = {str(node["node-id"]): str(node["status"]) for node in found}
+    return {name: states[node] for name, node in read_nodes(config).items() if node in states}
+
+
+def read_nodes(config: ServerConfig) -> dict[str, str]:
+    """Flower's node id of each hospital that was let in."""
+    path = config.state / NODES_FILE
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def register(config: ServerConfig, *, name: str, public_key: str) -> None:
-    """Let a hospital's key in."""
+    """Let a hospital's key in and remember its node."""
     key_file = config.state / "register" / f"{name}.pub"
     write_atomic(key_file, (public_key + "\n").encode())
-    _flwr_json(config, "supernode", "register", str(key_file), CONNECTION, "--name", name)
+    try:
+        found = _flwr_json(
+            config, "supernode", "register", str(key_file), CONNECTION, "--name", name
+        )
+    except DeploymentError as error:
+        if KNOWN_KEY not in str(error).lower():
+            raise
+        found = {"node-id": ""}  # let in before, and stopped before that was written down
+    write_json(config.state / NODES_FILE, read_nodes(config) | {name: str(found["node-id"])})
 
 
 def start_run(config: ServerConfig) -> str:

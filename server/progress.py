@@ -4,6 +4,7 @@ import datetime as dt
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,7 @@ WAITING, STATISTICS, ROUND, FINAL, DELIVERY = (
     "delivery",
 )
 FINISHED, FAILED = "finished", "failed"
+LOCK_TRIES, LOCK_SECONDS = 5, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +85,30 @@ def run_lock(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not any(_took(handle, fcntl.LOCK_EX) for _ in range(LOCK_TRIES)):
+            raise DeploymentError("another run holds this folder")
         yield
-    except BlockingIOError:
-        raise DeploymentError("another run holds this folder") from None
     finally:
         os.close(handle)
 
 
-def is_running(folder: Path) -> bool:
-    """Whether a run holds the lock now."""
+def _took(handle: int, kind: int) -> bool:
+    """Whether the lock could be taken; waits a little where not, as ``is_running`` holds it too."""
     try:
-        with run_lock(folder):
-            return False
-    except DeploymentError:
-        return True
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(LOCK_SECONDS)
+        return False
+    return True
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a run holds the lock now; a look that disturbs neither a run nor another look."""
+    try:
+        handle = os.open(folder / LOCK_FILE, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _took(handle, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)

@@ -3,9 +3,11 @@
 import datetime as dt
 import json
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
-from ghanet_model.errors import SettingsError
+from ghanet_model.errors import KeysError, SettingsError
 from ghanet_model.files import write_json
 from ghanet_model.keys import read_site_public_key, site_fingerprint
 from ghanet_model.settings import FORMAT
@@ -65,6 +67,10 @@ class Roster:
                 f"hospital name {member.name!r} cannot be used",
                 hint="small letters, digits and '-', 63 at most",
             )
+        if member.role not in (TRAINS, INFERS):
+            raise SettingsError(
+                f"role {member.role!r} cannot be used", hint=f"use {TRAINS} or {INFERS}"
+            )
         if member.has_genes and not member.trains:
             raise SettingsError(
                 "genes are used in training only", hint="leave out --genes or use --role trains"
@@ -107,11 +113,24 @@ def read_roster(folder: Path) -> Roster:
         values = json.loads(path.read_text())
         if values["format"] != FORMAT:
             raise SettingsError(f"{ROSTER_FILE}: format is {values['format']!r}, expected {FORMAT}")
-        return Roster(tuple(Member(**member) for member in values["members"]))
+        return reduce(Roster.adding, map(_member, values["members"]), Roster())
     except FileNotFoundError:
         return Roster()
-    except (OSError, ValueError, KeyError, TypeError):
-        raise SettingsError(f"{ROSTER_FILE}: not a roster; restore it from a backup") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, KeysError):
+        raise SettingsError(
+            f"{ROSTER_FILE}: not a roster", hint="restore it from a backup"
+        ) from None
+
+
+def _member(values: dict[str, Any]) -> Member:
+    """A member as the file holds it; a damaged one is a TypeError, ValueError or KeysError."""
+    member = Member(**values)
+    if type(member.has_genes) is not bool:
+        raise TypeError
+    if read_site_public_key(member.public_key, where=ROSTER_FILE) != member.public_key:
+        raise ValueError
+    dt.datetime.fromisoformat(member.enrolled)
+    return member
 
 
 def write_roster(folder: Path, roster: Roster) -> None:

@@ -62,7 +62,7 @@ def ready_mark(config: ServerConfig) -> Path:
 
 def register_all(config: ServerConfig) -> None:
     """Let in every hospital of the roster that the SuperLink does not know."""
-    known = control.registered_keys(config)
+    known = control.read_nodes(config)
     for member in read_roster(config.folder).members:
         if member.name not in known:
             control.register(config, name=member.name, public_key=member.public_key)

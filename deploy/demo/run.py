@@ -1,7 +1,6 @@
 """``make demo``: a whole consortium on one machine, by the commands a real one would use.
 
-Every side has its own folder and key; what moves between folders here (the invitation, a public
-key) is what people would send each other. Ends all it started, also after Ctrl-C.
+Every side has its own folder and key. Ends all it started, also after Ctrl-C.
 """
 
 import argparse
@@ -15,12 +14,22 @@ import time
 from pathlib import Path
 
 import numpy as np
-from cohorts import ENCODER, HOSPITALS, WIDTH, Hospital, make_world, write_groups, write_hospital
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # deploy/, which is no package
+
+from demo.cohorts import (
+    ENCODER,
+    HOSPITALS,
+    WIDTH,
+    Hospital,
+    make_world,
+    write_groups,
+    write_hospital,
+)
+from local import CLIENT, LocalConsortium
 
 from ghanet_model.files import sha256, write_json
-from ghanet_model.processes import free_port
 
-HERE = Path(sys.executable).parent
 MARK = ".made-by-demo"
 STUDY = f"""\
 format: 1
@@ -46,21 +55,19 @@ def main() -> int:
     folder = parser.parse_args().folder.resolve()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    running: list[subprocess.Popen[bytes]] = []
     began = time.monotonic()
     try:
         _prepare(folder)
-        _set_up(folder)
-        _take_part(folder, running)
-        _summarise(folder, seconds=time.monotonic() - began)
+        with LocalConsortium(folder, echo=True) as consortium:
+            _set_up(consortium)
+            _take_part(consortium)
+            _summarise(folder, seconds=time.monotonic() - began)
     except KeyboardInterrupt:
         print("demo: stopped", file=sys.stderr)
         return 130
     except subprocess.CalledProcessError as error:
         print(f"demo: error: a command ended with exit code {error.returncode}", file=sys.stderr)
         return 1
-    finally:
-        _stop(running)
     return 0
 
 
@@ -79,57 +86,45 @@ def _prepare(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _set_up(folder: Path) -> None:
+def _set_up(consortium: LocalConsortium) -> None:
     """Data at each hospital, then the commands of each side."""
     _title("1. Four hospitals get synthetic slides; three have genes, hospital-d has none")
     world = make_world(np.random.default_rng(7))
     for number, hospital in enumerate(HOSPITALS):
-        write_hospital(folder / hospital.name, hospital, world, seed=100 + number)
+        write_hospital(consortium.site(hospital.name), hospital, world, seed=100 + number)
     _title("2. The coordinator makes keys, certificates and the invitation")
-    coordinator = folder / "coordinator"
-    coordinator.mkdir()
-    (coordinator / "study.yaml").write_text(STUDY)
-    write_groups(coordinator / "gene_groups.csv")
-    _run("ghanet-server", "init", "--host", "127.0.0.1", "--port", str(free_port()), at=coordinator)
-    _title("3. Each hospital makes its key, checks its data and is enrolled")
+    consortium.coordinator.mkdir()
+    (consortium.coordinator / "study.yaml").write_text(STUDY)
+    write_groups(consortium.coordinator / "gene_groups.csv")
+    consortium.init_coordinator()
+    _title("3. Each hospital makes its key, is enrolled and checks its data")
     for hospital in HOSPITALS:
-        _join(folder, hospital)
+        _join(consortium, hospital)
 
 
-def _join(folder: Path, hospital: Hospital) -> None:
-    home, coordinator = folder / hospital.name, folder / "coordinator"
-    invitation = coordinator / "invitation.json"
-    _run("ghanet-client", "init", "--name", hospital.name, "--invitation", str(invitation), at=home)
-    site = home / "site.yaml"
-    text = site.read_text().replace("encoder: CHANGE-ME", f"encoder: {ENCODER}")
-    text = text.replace("threads: 2", "threads: 1")
-    if hospital.has_genes:
-        text = text.replace("# genes: genes.parquet", "genes: genes.csv")
-    site.write_text(text)
-    _run("ghanet-client", "check", at=home)
-    role = ["--role", "trains", "--genes"] if hospital.has_genes else ["--role", "infers"]
-    key = str(home / "keys" / "site_key.pub")
-    _run("ghanet-server", "enrol", hospital.name, key, *role, at=coordinator)
+def _join(consortium: LocalConsortium, hospital: Hospital) -> None:
+    consortium.join(
+        hospital.name,
+        role="trains" if hospital.has_genes else "infers",
+        genes=hospital.has_genes,
+        settings={
+            "encoder": ENCODER,
+            "threads": 1,
+            "genes": "genes.csv" if hospital.has_genes else None,
+        },
+    )
+    consortium.command(hospital.name, CLIENT, "check")
 
 
-def _take_part(folder: Path, running: list[subprocess.Popen[bytes]]) -> None:
+def _take_part(consortium: LocalConsortium) -> None:
     """Start every side, train, release, and predict where there are no genes."""
     _title("4. Every side starts; the coordinator trains")
-    coordinator = folder / "coordinator"
-    running.append(_start("ghanet-server", at=coordinator))
-    _wait_until_serving(coordinator, running[0])
-    running.extend(_start("ghanet-client", at=folder / h.name) for h in HOSPITALS)
-    _run("ghanet-server", "train", at=coordinator)
+    consortium.start_server()
+    for hospital in HOSPITALS:
+        consortium.start_site(hospital.name)
+    consortium.train()
     _title("5. hospital-d, which has no genes, predicts with the release")
-    _run("ghanet-client", "predict", at=folder / "hospital-d")
-
-
-def _wait_until_serving(coordinator: Path, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 90
-    while "serving at" not in _output("ghanet-server", "status", at=coordinator):
-        if server.poll() is not None or time.monotonic() > end:
-            raise subprocess.CalledProcessError(server.returncode or 1, "ghanet-server start")
-        time.sleep(0.5)
+    consortium.command("hospital-d", CLIENT, "predict")
 
 
 def _summarise(folder: Path, *, seconds: float) -> None:
@@ -164,43 +159,6 @@ def _summarise(folder: Path, *, seconds: float) -> None:
 
 def _title(text: str) -> None:
     print(f"\n{text}\n", flush=True)
-
-
-def _run(command: str, *arguments: str, at: Path) -> None:
-    """Run one command in a side's folder, as a person there would."""
-    print(f"[{at.name}] $ {command} {' '.join(arguments)}", flush=True)
-    subprocess.run([HERE / command, *arguments], cwd=at, check=True, stdin=subprocess.DEVNULL)
-
-
-def _output(command: str, *arguments: str, at: Path) -> str:
-    found = subprocess.run(
-        [HERE / command, *arguments], cwd=at, check=False, capture_output=True, text=True
-    )
-    return found.stdout
-
-
-def _start(command: str, *, at: Path) -> subprocess.Popen[bytes]:
-    print(f"[{at.name}] $ {command} start &", flush=True)
-    with (at / "start.log").open("wb") as log:
-        return subprocess.Popen(
-            [HERE / command, "start"],
-            cwd=at,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-
-def _stop(running: list[subprocess.Popen[bytes]]) -> None:
-    """End hospitals first, then the server, and wait for each."""
-    for process in running[::-1]:
-        process.terminate()
-    for process in running:
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,248 @@
+"""A real deployment: SuperLink, SuperNodes, TLS, kill -9, a canary that must not travel."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from demo.cohorts import ENCODER, FEATURES
+from local import CLIENT, COORDINATOR, SERVER, LocalConsortium
+from support import write_cohort, write_study
+
+from ghanet_model.certificates import make_authority
+from ghanet_model.release import read_release
+from server.checkpoint import read_checkpoint
+from server.config import read_server
+from server.progress import read_progress
+from server.setup import read_study
+
+pytestmark = pytest.mark.slow
+CANARY = "CANARY7Q2XK9"
+SITES = ("hospital-a", "hospital-b", "hospital-d")
+ROUNDS = 4
+
+
+def plant_canary(home: Path) -> dict[str, object]:
+    """Put the canary into case ids, slide names, file names and the path of the features."""
+    for name in ("clinical.csv", "slides.csv", "genes.csv"):
+        path = home / name
+        if path.exists():
+            header, *rows = path.read_text().splitlines()
+            rows = [
+                f"{CANARY}{row}".replace(",", f",{CANARY}", name == "slides.csv") for row in rows
+            ]
+            path.write_text("\n".join([header, *rows]) + "\n")
+    for file in (home / FEATURES).iterdir():
+        file.rename(file.with_name(CANARY + file.name))
+    (home / "features").rename(home / CANARY)
+    return {"features": CANARY}
+
+
+@pytest.fixture(scope="module")
+def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalConsortium]:
+    """Three hospitals and a coordinator, all processes real; the canary lives in each hospital."""
+    with LocalConsortium(tmp_path_factory.mktemp("consortium")) as found:
+        write_study(found.coordinator, rounds=ROUNDS)
+        found.init_coordinator()
+        for name in SITES:
+            genes = name != "hospital-d"
+            write_cohort(found.site(name), name, genes=genes)
+            settings = {"encoder": ENCODER, "threads": 1, "genes": "genes.csv" if genes else None}
+            settings |= plant_canary(found.site(name))
+            found.join(name, role="trains" if genes else "infers", genes=genes, settings=settings)
+        found.start_server()
+        for name in SITES:
+            found.start_site(name)
+        yield found
+    assert processes_below(found.folder) == []
+
+
+def processes_below(folder: Path) -> list[str]:
+    """Command lines of live processes that work in or name the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            where = str((process / "cwd").readlink())
+        except OSError:
+            continue
+        if str(folder) in command + where and int(process.name) != os.getpid():
+            found.append(command)
+    return found
+
+
+def server_app(folder: Path) -> int:
+    """Process id of this consortium's ServerApp; others may run beside it."""
+    address = read_server(folder).local_address
+    pattern = f"flwr-serverapp.*{address}"
+    found = subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True, check=True)
+    return int(found.stdout.split()[0])
+
+
+def wait_for_round(folder: Path, number: int, seconds: float = 240) -> None:
+    """Wait until a round has begun."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        now = read_progress(folder / "state")
+        if now and now.phase == "round" and now.round_number == number:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"round {number} did not begin: {read_progress(folder / 'state')}")
+
+
+@pytest.fixture(scope="module")
+def interrupted(consortium: LocalConsortium) -> subprocess.CompletedProcess[str]:
+    """What ``train`` said when its ServerApp was killed in round 3."""
+    training = subprocess.Popen(
+        [Path(os.sys.executable).parent / SERVER, "train"],
+        cwd=consortium.coordinator,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_round(consortium.coordinator, 3)
+    os.kill(server_app(consortium.coordinator), signal.SIGKILL)
+    out, err = training.communicate(timeout=60)
+    return subprocess.CompletedProcess([], training.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    consortium: LocalConsortium, interrupted: subprocess.CompletedProcess[str]
+) -> subprocess.CompletedProcess[str]:
+    """What the second ``train`` said; one hospital's table turned into a folder before it."""
+    assert interrupted.returncode == 1
+    clinical = consortium.site("hospital-d") / "clinical.csv"
+    clinical.rename(clinical.with_suffix(".kept"))
+    clinical.mkdir()
+    (clinical / CANARY).touch()
+    done = consortium.train(check=False)
+    clinical.joinpath(CANARY).unlink()
+    clinical.rmdir()
+    clinical.with_suffix(".kept").rename(clinical)
+    return done
+
+
+def test_a_killed_server_app_is_one_clear_line(
+    interrupted: subprocess.CompletedProcess[str],
+) -> None:
+    """``train`` says where the run stopped and what to do, with exit code 1."""
+    assert interrupted.returncode == 1
+    assert interrupted.stderr.splitlines() == [
+        f"ghanet-server: error: the run stopped in round 3 of {ROUNDS}",
+        "ghanet-server: hint: run 'ghanet-server train': it goes on from there",
+    ]
+
+
+def test_training_goes_on_from_the_round_that_was_killed(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """Rounds 1 and 2 are trained once; round 3 is repeated; the study ends."""
+    assert finished.returncode == 0, finished.stderr
+    log = (consortium.site("hospital-a") / "logs" / "site.log").read_text()
+    assert [log.count(f"round {n}: trained") for n in (1, 2, 4)] == [1, 1, 1]
+    folder, study = consortium.coordinator, read_study(consortium.coordinator)
+    checkpoint = read_checkpoint(folder / "state" / "checkpoints", study=study.digest)
+    assert [record.number for record in checkpoint.history] == [1, 2, 3, 4]
+
+
+def test_a_hospital_that_raises_sends_a_code(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """The hospital's own log knows what happened; the coordinator's report only a fixed word."""
+    report = json.loads((consortium.coordinator / "report" / "report.json").read_text())
+    note = next(site["note"] for site in report["sites"] if site["name"] == "hospital-d")
+    assert note == "its tables cannot be used"
+    assert "round refused" in (consortium.site("hospital-d") / "logs" / "site.log").read_text()
+
+
+def test_no_trace_of_the_canary_reaches_the_coordinator(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """No file, log or database of the coordinator holds a case id, slide name or site path."""
+    assert CANARY in (consortium.site("hospital-b") / "clinical.csv").read_text()
+    searched = [path for path in consortium.coordinator.rglob("*") if path.is_file()]
+    assert {"superlink.db", "superlink.log", "run.log"} <= {path.name for path in searched}
+    assert [path for path in searched if CANARY.encode() in path.read_bytes()] == []
+    assert CANARY not in finished.stdout + finished.stderr
+
+
+def test_every_inbox_holds_the_release_and_the_site_without_genes_predicts(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """Hospital-d, which has no genes, predicts every one of its cases with the signed release."""
+    public = (consortium.coordinator / "keys" / "release.key.pub").read_bytes()
+    inboxes = [consortium.site(name) / "inbox" / "small.ghanet" for name in SITES]
+    assert len({read_release(path, public_pem=public).sha256 for path in inboxes}) == 1
+    done = consortium.command("hospital-d", CLIENT, "predict")
+    assert "research use only, not for patient management" in done.stdout
+    lines = (consortium.site("hospital-d") / "predictions.csv").read_text().splitlines()
+    assert lines[0] == "# research use only, not for patient management"
+    assert lines[2].startswith("case_id,risk,risk_group,survival_12_months")
+    assert len(lines) == 3 + 30
+
+
+def test_status_names_every_hospital(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """``status`` says who is connected and where the run stands."""
+    said = consortium.command(COORDINATOR, SERVER, "status").stdout
+    assert "hospital-a: trains with genes, online" in said
+    assert "run: finished" in said
+
+
+def test_a_second_train_of_a_finished_study_changes_nothing(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """Training a finished study again ends at once with the same release."""
+    release = consortium.coordinator / "releases" / "small.ghanet"
+    before = release.read_bytes()
+    assert consortium.train().returncode == 0
+    assert release.read_bytes() == before
+
+
+def stranger(consortium: LocalConsortium, name: str) -> Path:
+    """A hospital that made its key and was never enrolled."""
+    home = consortium.site(name)
+    write_cohort(home, name)
+    invitation = str(consortium.coordinator / "invitation.json")
+    consortium.command(name, CLIENT, "init", "--name", name, "--invitation", invitation)
+    return home
+
+
+def test_an_unregistered_key_is_one_clear_line(consortium: LocalConsortium) -> None:
+    """A hospital that was not enrolled is told so, with exit code 1."""
+    stranger(consortium, "hospital-x")
+    done = consortium.command("hospital-x", CLIENT, "start", check=False)
+    assert done.returncode == 1
+    assert "does not know this hospital's key" in done.stderr.splitlines()[0]
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_wrong_authority_is_one_clear_line(consortium: LocalConsortium) -> None:
+    """A coordinator whose certificate another authority signed is not talked to."""
+    home = stranger(consortium, "hospital-y")
+    make_authority(home / "other", name="somebody else")
+    shutil.copy(home / "other" / "ca.crt", home / "keys" / "ca.crt")
+    done = consortium.command("hospital-y", CLIENT, "start", check=False)
+    assert done.returncode == 1
+    assert "is not this consortium's" in done.stderr.splitlines()[0]
+
+
+def test_an_unreachable_server_is_one_clear_line(consortium: LocalConsortium) -> None:
+    """A closed port is named, with exit code 1."""
+    home = stranger(consortium, "hospital-z")
+    site = home / "site.yaml"
+    lines = site.read_text().splitlines()
+    text = ["server: 127.0.0.1:9" if line.startswith("server:") else line for line in lines]
+    site.write_text("\n".join(text))
+    done = consortium.command("hospital-z", CLIENT, "start", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        "ghanet-client: error: 127.0.0.1:9 cannot be reached (connection refused)"
+    )

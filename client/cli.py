@@ -50,11 +50,9 @@ def check(options: argparse.Namespace) -> int:
     report = check_site(options.folder, console=console)
     console.print(render(report), markup=False)
     if report.problems:
-        raise CohortError(
-            f"this site cannot take part: {len(report.problems)} problem(s), first: "
-            f"{report.problems[0]}",
-            hint=report.problems[0].hint,
-        )
+        first, count = report.problems[0], len(report.problems)
+        many = f"{count} problems, first: " if count > 1 else ""
+        raise CohortError(f"this site cannot take part: {many}{first}", hint=first.hint)
     return 0
 
 

@@ -22,7 +22,7 @@ WAITING, STATISTICS, ROUND, FINAL, DELIVERY = (
     "delivery",
 )
 FINISHED, FAILED = "finished", "failed"
-LOCK_TRIES, LOCK_SECONDS = 5, 0.02
+LOCK_TRIES, LOCK_SECONDS = 10, 0.02
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def make_world(rng: np.random.Generator) -> World:
     return World(
         loadings=rng.uniform(0.6, 1.2, (len(GROUPS), genes)) * rng.choice([-1, 1], (1, genes)),
         centres=rng.standard_normal((PHENOTYPES, WIDTH)),
-        looks=1.2 * rng.standard_normal((len(GROUPS), WIDTH)),
+        looks=1.5 * rng.standard_normal((len(GROUPS), WIDTH)),
     )
 
 
@@ -86,7 +86,7 @@ def _outcomes(
     names: list[str], activity: NDArray[np.float64], rng: np.random.Generator
 ) -> pd.DataFrame:
     """Exponential survival with a log hazard linear in the activities, uniform censoring."""
-    hazard = np.exp(1.1 * activity @ EFFECT / np.linalg.norm(EFFECT)) / 30  # per month
+    hazard = np.exp(1.5 * activity @ EFFECT / np.linalg.norm(EFFECT)) / 30  # per month
     death = rng.exponential(1 / hazard)
     censored = rng.uniform(6, 90, len(names))
     held_out = np.arange(len(names)) % 3 == 2
@@ -123,7 +123,7 @@ def _write_slide(
     rng: np.random.Generator,
 ) -> None:
     """Draw one slide's patches: shares and looks of phenotypes follow the activities."""
-    logits = np.concatenate([0.5 * active, [0.5, 0.0]])
+    logits = np.concatenate([0.9 * active, [0.5, 0.0]])
     shares = np.exp(logits) / np.exp(logits).sum()
     count = int(rng.integers(60, 140))
     phenotype = rng.choice(PHENOTYPES, count, p=shares)

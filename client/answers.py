@@ -15,9 +15,6 @@ from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import DECODERS, GHANet
 from ghanet_model.protocol import (
-    DELIVERY,
-    ROUND,
-    STATISTICS,
     DeliveryAsk,
     DeliveryReply,
     Record,
@@ -29,7 +26,8 @@ from ghanet_model.protocol import (
 from ghanet_model.release import SUFFIX, model_config, verify_release
 from ghanet_model.study import StudyConfig, read_study
 from ghanet_model.training import TrainingReport, TrainingSettings, evaluate, train
-from ghanet_model.weights import fingerprint_of, load_weights, update_between, weights_of
+from ghanet_model.weights import fingerprint_of, load_weights, weights_of
+from ghanet_model.wire import DELIVERY, ROUND, STATISTICS
 
 from .bags import SiteBags, evaluation_bags, training_bags
 from .cohort import Cohort, require_cohort
@@ -113,10 +111,10 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
     if not ask.train:
         return _reply(ask, began, evaluation=evaluation, training_risk=risk, withheld=why)
     report = train_round(site, model, bags, ask)
-    update = update_between(weights_of(model), ask.weights)
+    trained = weights_of(model)
     gene_cases = sum(bags.has_genes)
     if not gene_cases:
-        update = {name: a for name, a in update.items() if not name.startswith(DECODERS)}
+        trained = {name: a for name, a in trained.items() if not name.startswith(DECODERS)}
     return RoundReply(
         number=ask.number,
         base=fingerprint_of(ask.weights),
@@ -128,7 +126,7 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
         evaluation=evaluation,
         training_risk=None,
         withheld=why,
-        update=update,
+        trained=trained,
     )
 
 
@@ -175,7 +173,7 @@ def answer_delivery(site: Site, ask: DeliveryAsk) -> DeliveryReply:
 def _panel_of(ask: RoundAsk, study: StudyConfig) -> GenePanel:
     try:
         return GenePanel.from_json(json.loads(ask.panel), study=study)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise GenesError("gene panel: not JSON") from None
 
 

@@ -6,13 +6,17 @@ import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from ghanet_model.errors import GHANetError
+from ghanet_model.wire import ARRAYS, BLOB, ERROR, VALUES
 
 from .config import FOLDER_VARIABLE, LOG_FILE
 
+NOTHING = np.zeros(0, np.uint8)
 log = logging.getLogger("ghanet")
 
 app = ClientApp()
@@ -38,27 +42,31 @@ def delivery(message: Message, _: Context) -> Message:
 
 def reply_to(message: Message, kind: str) -> Message:
     """Answer, or send the code of what went wrong; its text stays in the hospital's log."""
-    from ghanet_model.protocol import ARRAYS, BLOB, ERROR, VALUES, Record  # noqa: PLC0415
-
-    from .answers import answer, open_site  # noqa: PLC0415 - torch takes seconds
-
-    folder = Path(os.environ[FOLDER_VARIABLE])
-    log_to(folder / "logs" / LOG_FILE)
-    began = time.monotonic()
     try:
-        values = message.content.config_records[VALUES]
-        blob = message.content.array_records[ARRAYS][BLOB].numpy()
-        answered = answer(open_site(folder), kind, Record.unpack(dict(values), blob))
-        packed = answered.packed()
-        log.info("%s", describe(kind, answered.values, len(packed), time.monotonic() - began))
-        return _message(ConfigRecord(dict(answered.values)), Array(packed), message)
+        folder = Path(os.environ[FOLDER_VARIABLE])
+        log_to(folder / "logs" / LOG_FILE)
+        return _answer(message, kind, folder)
     except GHANetError as error:
         log.error("%s refused: %s%s", kind, error, f" ({error.hint})" if error.hint else "")  # noqa: TRY400
         code = error.code
     except Exception:
         log.exception("%s failed", kind)
         code = "failed"
-    return _message(ConfigRecord({ERROR: code}), Array(Record({}).packed()), message)
+    return _message({ERROR: code}, NOTHING, message)
+
+
+def _answer(message: Message, kind: str, folder: Path) -> Message:
+    from ghanet_model.protocol import Record  # noqa: PLC0415 - torch takes seconds
+
+    from .answers import answer, open_site  # noqa: PLC0415 - the same
+
+    began = time.monotonic()
+    values = dict(message.content.config_records[VALUES])
+    blob = message.content.array_records[ARRAYS][BLOB].numpy()
+    answered = answer(open_site(folder), kind, Record.unpack(values, blob))
+    packed = answered.packed()
+    log.info("%s", describe(kind, answered.values, len(packed), time.monotonic() - began))
+    return _message(dict(answered.values), packed, message)
 
 
 def describe(kind: str, values: object, size: int, seconds: float) -> str:
@@ -71,12 +79,12 @@ def describe(kind: str, values: object, size: int, seconds: float) -> str:
     return f"{done}; {size / 1e6:.2f} MB left this site; {seconds:.1f} s"
 
 
-def _message(values: ConfigRecord, blob: Array, message: Message) -> Message:
-    from ghanet_model.protocol import ARRAYS, BLOB, VALUES  # noqa: PLC0415
-
-    return Message(
-        RecordDict({VALUES: values, ARRAYS: ArrayRecord({BLOB: blob})}), reply_to=message
-    )
+def _message(
+    values: dict[str, int | float | str | bool], blob: NDArray[np.uint8], message: Message
+) -> Message:
+    arrays = ArrayRecord({BLOB: Array(blob)})
+    content = RecordDict({VALUES: ConfigRecord(dict(values)), ARRAYS: arrays})
+    return Message(content, reply_to=message)
 
 
 def log_to(path: Path) -> None:

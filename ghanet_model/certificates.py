@@ -59,6 +59,17 @@ def make_server_certificate(folder: Path, hosts: Sequence[str]) -> None:
     _write(folder / "server", key, builder.sign(authority_key, hashes.SHA256()))
 
 
+def server_certificate_serves(folder: Path, hosts: Sequence[str], *, days: int) -> bool:
+    """Whether ``server.crt`` names all of ``hosts`` and is valid for ``days`` more."""
+    try:
+        certificate = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+    except (OSError, ValueError):
+        return False
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    return certificate.not_valid_after_utc > end and all(_general_name(h) in names for h in hosts)
+
+
 def _read_authority(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     try:
         key = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)

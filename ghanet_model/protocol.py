@@ -17,14 +17,8 @@ from .errors import ProtocolError, RefusedError, WeightsError
 from .genes import GeneSums
 from .metrics import Concordance, EvaluationSums
 from .weights import Arrays, from_safetensors, to_safetensors
+from .wire import ERROR
 
-STATISTICS, ROUND, DELIVERY = "statistics", "round", "delivery"
-MESSAGE_TYPES = {  # Flower's names of our messages
-    STATISTICS: "query.statistics",
-    ROUND: "train.round",
-    DELIVERY: "query.delivery",
-}
-VALUES, ARRAYS, BLOB, ERROR = "values", "arrays", "safetensors", "error"  # keys on the wire
 _CODE = re.compile(r"[a-z_]{1,39}")  # of an error
 SLACK = 1 + 1e-9  # of rounding, in sums that are checked against each other
 
@@ -185,7 +179,11 @@ class RoundAsk:
 
 @dataclass(frozen=True, slots=True)
 class RoundReply:
-    """A site's answer: additive evaluation sums and, if it trained, its update."""
+    """A site's answer: additive evaluation sums and, if it trained, its update.
+
+    An update travels as the weights after training; the server takes their difference from the
+    base in float64, so that one hospital's federation is exactly its own training.
+    """
 
     number: int
     base: str  # fingerprint of the weights it started from
@@ -197,7 +195,7 @@ class RoundReply:
     evaluation: EvaluationSums | None  # of the incoming weights; None: withheld or no cases
     training_risk: EvaluationSums | None
     withheld: str = ""  # why a sum is absent
-    update: Arrays = field(default_factory=dict)
+    trained: Arrays = field(default_factory=dict)  # weights after training, of trained branches
 
     def to_record(self) -> Record:
         """For the wire."""
@@ -205,7 +203,7 @@ class RoundReply:
         values = {key: getattr(self, key) for key in keys}
         for name in ("evaluation", "training_risk"):
             values |= _values_of(name, getattr(self, name))
-        return Record(values, self.update)
+        return Record(values, self.trained)
 
     @classmethod
     def from_record(cls, record: Record) -> "RoundReply":
@@ -224,7 +222,7 @@ class RoundReply:
             evaluation=_sums_of("evaluation", record),
             training_risk=_sums_of("training_risk", record),
             withheld=record.text("withheld"),
-            update={name: np.asarray(a) for name, a in record.arrays.items()},
+            trained={name: np.asarray(a) for name, a in record.arrays.items()},
         )
 
 

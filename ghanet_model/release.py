@@ -7,12 +7,13 @@ byte of it can change unnoticed.
 
 import io
 import json
+import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import GHANetError, ReleaseError, SettingsError
+from .errors import GHANetError, KeysError, ReleaseError, SettingsError
 from .files import canonical_json, sha256
 from .genes import GenePanel
 from .keys import is_signed, release_fingerprint, sign
@@ -76,6 +77,9 @@ def make_release(manifest: dict[str, Any], weights: Arrays, card: str, *, key_fi
         weights: the model's weights.
         card: the model card, Markdown.
         key_file: the Ed25519 key that signs.
+
+    Raises:
+        KeysError: the key cannot be read, or its public half is of another key.
     """
     public = key_file.with_name(key_file.name + ".pub").read_bytes()
     parts = {WEIGHTS: to_safetensors(weights), CARD: card.encode()}
@@ -87,6 +91,11 @@ def make_release(manifest: dict[str, Any], weights: Arrays, card: str, *, key_fi
     }
     parts[MANIFEST] = canonical_json(complete)
     parts[SIGNATURE] = sign(key_file, parts[MANIFEST])
+    if not is_signed(public, parts[SIGNATURE], parts[MANIFEST], where=key_file.name):
+        raise KeysError(
+            f"keys/{key_file.name} and keys/{key_file.name}.pub do not belong together",
+            hint="restore both from the same backup",
+        )
     return _pack(parts)
 
 
@@ -128,12 +137,15 @@ def verify_release(content: bytes, *, public_pem: bytes, where: str) -> Release:
 def _release_of(manifest: dict[str, Any], weights: bytes, digest: str, where: str) -> Release:
     try:
         low, high = (float(cut) for cut in manifest["risk_cutoffs"])
+        if not -math.inf < low <= high < math.inf:
+            raise ReleaseError("cut-offs of risk are not in order")
+        study = study_from_json(manifest["study"])
         release = Release(
             name=str(manifest["name"]),
             sha256=digest,
             signed_by=str(manifest["signed_by"]),
-            study=study_from_json(manifest["study"]),
-            panel=GenePanel.from_json(manifest["panel"]),
+            study=study,
+            panel=GenePanel.from_json(manifest["panel"], study=study),
             risk_cutoffs=(low, high),
             manifest=manifest,
             weights=from_safetensors(weights, where=where),

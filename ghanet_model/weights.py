@@ -1,4 +1,4 @@
-"""Weights as named arrays: fingerprint, update, check, safetensors. Never pickle."""
+"""Weights as named arrays: fingerprint, check, safetensors. Never pickle."""
 
 import hashlib
 from collections.abc import Mapping
@@ -51,11 +51,6 @@ def check_same_shape(arrays: Mapping[str, NDArray[np.float32]], like: Arrays) ->
             )
         if not np.isfinite(array).all():
             raise WeightsError(f"weights '{name}' are not finite")
-
-
-def update_between(new: Arrays, base: Arrays) -> Arrays:
-    """New minus old weights, the only form in which training leaves a site."""
-    return {name: new[name] - base[name] for name in base}
 
 
 def fingerprint_of(arrays: Mapping[str, NDArray[np.float32]]) -> str:

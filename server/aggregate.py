@@ -38,7 +38,7 @@ def check_update(reply: RoundReply, expected: Expected, *, asked_genes: bool) ->
         for name, array in expected.like.items()
         if reply.gene_cases or not name.startswith(DECODERS)
     }
-    check_same_shape(reply.update, branches)
+    check_same_shape(reply.trained, branches)
 
 
 def apply_updates(base: Arrays, replies: Iterable[RoundReply]) -> Arrays:
@@ -50,9 +50,9 @@ def apply_updates(base: Arrays, replies: Iterable[RoundReply]) -> Arrays:
     total = {name: np.zeros(array.shape, np.float64) for name, array in base.items()}
     weight = dict.fromkeys(base, 0)
     for reply in replies:
-        for name, array in reply.update.items():
+        for name, array in reply.trained.items():
             cases = reply.gene_cases if name.startswith(DECODERS) else reply.cases
-            total[name] += cases * array.astype(np.float64)
+            total[name] += cases * (array.astype(np.float64) - base[name])
             weight[name] += cases
     return {
         name: (array + total[name] / weight[name]).astype(np.float32) if weight[name] else array

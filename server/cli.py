@@ -20,7 +20,7 @@ from .config import SERVER_FILE, ServerConfig, read_server
 from .follow import describe, follow, report_table, sites_line
 from .roster import INFERS, TRAINS, new_member, read_roster, write_roster
 from .serve import ready_mark, serve
-from .setup import init_folder, refresh_invitation
+from .setup import init_folder, refresh_invitation, renew_certificate
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -69,6 +69,8 @@ def start(options: argparse.Namespace) -> int:
     """Serve hospitals until stopped."""
     config = read_server(options.folder)
     refresh_invitation(options.folder)
+    if renew_certificate(config):
+        console.print("made a new server certificate; hospitals need nothing new")
     return serve(config, console.print)
 
 

@@ -34,13 +34,17 @@ class ServerConfig:
     @property
     def address(self) -> str:
         """What hospitals put into site.yaml."""
-        return f"{self.host}:{self.port}"
+        return f"{_bracketed(self.host)}:{self.port}"
+
+    @property
+    def local_host(self) -> str:
+        """Where the coordinator's own programs reach the SuperLink."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen, self.listen)  # noqa: S104
 
     @property
     def local_address(self) -> str:
-        """Where the coordinator's own programs reach the SuperLink."""
-        here = "127.0.0.1" if self.listen in ("0.0.0.0", "127.0.0.1") else self.listen  # noqa: S104
-        return f"{here}:{self.port}"
+        """The same with the port."""
+        return f"{_bracketed(self.local_host)}:{self.port}"
 
     @property
     def keys(self) -> Path:
@@ -71,6 +75,11 @@ class ServerConfig:
     def report(self) -> Path:
         """Plots and tables for people."""
         return self.folder / "report"
+
+
+def _bracketed(host: str) -> str:
+    """An IPv6 address as addresses with a port write it."""
+    return f"[{host}]" if ":" in host else host
 
 
 def read_server(folder: Path) -> ServerConfig:

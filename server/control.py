@@ -77,12 +77,11 @@ def build_bundle(folder: Path, config: ServerConfig) -> Path:
 
 def is_serving(config: ServerConfig) -> bool:
     """Whether our SuperLink answers with a certificate of our authority."""
-    host, _, port = config.local_address.rpartition(":")
     context = ssl.create_default_context(cafile=str(config.keys / "ca.crt"))
     try:
         with (
-            socket.create_connection((host, int(port)), timeout=3) as plain,
-            context.wrap_socket(plain, server_hostname=host),
+            socket.create_connection((config.local_host, config.port), timeout=3) as plain,
+            context.wrap_socket(plain, server_hostname=config.local_host),
         ):
             return True
     except OSError:

@@ -16,8 +16,9 @@ from ghanet_model.errors import ReleaseError, StudyError, TrainingError
 from ghanet_model.files import sha256, write_atomic, write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
-from ghanet_model.protocol import DELIVERY, ROUND, DeliveryAsk, DeliveryReply, Record, RoundReply
+from ghanet_model.protocol import DeliveryAsk, DeliveryReply, Record, RoundReply
 from ghanet_model.release import NOTICE, SUFFIX, make_release
+from ghanet_model.wire import DELIVERY, ROUND
 
 from . import progress
 from .card import model_card

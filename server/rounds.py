@@ -17,8 +17,6 @@ from ghanet_model.genes import GenePanel, candidate_columns, make_panel
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import new_model
 from ghanet_model.protocol import (
-    ROUND,
-    STATISTICS,
     Record,
     RoundAsk,
     RoundReply,
@@ -28,6 +26,7 @@ from ghanet_model.protocol import (
 from ghanet_model.release import model_config
 from ghanet_model.study import StudyConfig
 from ghanet_model.weights import fingerprint_of, weights_of
+from ghanet_model.wire import ROUND, STATISTICS
 
 from . import progress
 from .aggregate import Expected, apply_updates, check_update
@@ -224,7 +223,7 @@ def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
         reply = RoundReply.from_record(record)
         if roles[name].trains:
             check_update(reply, expected, asked_genes=roles[name].has_genes)
-        elif reply.update:
+        elif reply.trained:
             raise ProtocolError("it trained without being asked to")
         return reply
 
@@ -253,7 +252,7 @@ def site_rounds(
         found.append(
             SiteRound(
                 name=member.name,
-                trained=bool(reply.update),
+                trained=bool(reply.trained),
                 cases=reply.cases,
                 events=reply.events,
                 gene_cases=reply.gene_cases,

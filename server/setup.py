@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from ghanet_model.certificates import make_authority, make_server_certificate
+from ghanet_model.certificates import (
+    make_authority,
+    make_server_certificate,
+    server_certificate_serves,
+)
 from ghanet_model.files import write_atomic
 from ghanet_model.invitation import INVITATION_FILE, make_invitation, write_invitation
 from ghanet_model.keys import make_release_key
@@ -10,6 +14,7 @@ from ghanet_model.study import STUDY_FILE, StudyConfig, read_study
 
 from .config import SERVER_FILE, ServerConfig, read_server
 
+RENEW_DAYS = 30  # before its end the server certificate is replaced at the next start
 SERVER_TEMPLATE = """\
 format: 1
 host: {host}    # name or address that hospitals use to reach this server
@@ -67,6 +72,15 @@ def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
     write_atomic(folder / SERVER_FILE, SERVER_TEMPLATE.format(host=host, port=port).encode())
     refresh_invitation(folder)
     return read_server(folder)
+
+
+def renew_certificate(config: ServerConfig) -> bool:
+    """Make a new server certificate if the old one ends soon or lacks a name; whether it did."""
+    hosts = [config.host, config.local_host]
+    if server_certificate_serves(config.keys, hosts, days=RENEW_DAYS):
+        return False
+    make_server_certificate(config.keys, hosts)
+    return True
 
 
 def refresh_invitation(folder: Path) -> StudyConfig:

@@ -96,7 +96,7 @@ def test_names_and_addresses_are_named_as_such(folder):
 
 
 def test_a_host_named_twice_stands_once(folder, tmp_path):
-    """localhost as the coordinator's own name is not repeated."""
+    """A loopback name as the coordinator's own name is not repeated."""
     make_authority(tmp_path, name="c")
     make_server_certificate(tmp_path, ["localhost"])
     kind = x509.SubjectAlternativeName

@@ -9,6 +9,7 @@ from support import make_consortium
 
 import server.cli
 from ghanet_model.invitation import read_invitation
+from server.setup import read_server, renew_certificate
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +133,14 @@ def test_a_release_before_the_last_round_is_refused(
     assert refused(capsys, "release", "--folder", coordinator)[0] == (
         "ghanet-server: error: 0 of 3 rounds are trained"
     )
+
+
+def test_a_certificate_that_lacks_a_name_is_made_anew(coordinator: Path) -> None:
+    """After an edit of server.yaml the next start has a certificate for the new names."""
+    assert renew_certificate(read_server(coordinator)) is False
+    edit(coordinator / "server.yaml", {"host": "new.example.org", "listen": "::1"})
+    authority = (coordinator / "keys" / "ca.crt").read_bytes()
+    assert renew_certificate(read_server(coordinator)) is True
+    assert renew_certificate(read_server(coordinator)) is False
+    assert (coordinator / "keys" / "ca.crt").read_bytes() == authority
+    assert read_server(coordinator).local_address == "[::1]:8000"

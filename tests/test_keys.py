@@ -1,4 +1,4 @@
-"""Keys: private halves stay private, other kinds are refused, one flipped bit breaks a signature."""
+"""Keys: private halves stay private, other kinds are refused, a flipped bit breaks a signature."""
 
 import shutil
 import subprocess

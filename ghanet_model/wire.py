@@ -1,0 +1,9 @@
+"""Names on the wire: Flower's names of our messages, and the keys inside every message."""
+
+STATISTICS, ROUND, DELIVERY = "statistics", "round", "delivery"
+MESSAGE_TYPES = {
+    STATISTICS: "query.statistics",
+    ROUND: "train.round",
+    DELIVERY: "query.delivery",
+}
+VALUES, ARRAYS, BLOB, ERROR = "values", "arrays", "safetensors", "error"

@@ -67,51 +67,81 @@ class FlowerExchange:
         on_answer: Callable[[str], None],
     ) -> dict[str, Record | str]:
         """Ask each hospital and wait; see ``rounds.Exchange``."""
-        nodes, end = self.nodes(), time.monotonic() + seconds
-        answers: dict[str, Record | str] = {n: "offline" for n in asks if n not in nodes}
-
-        def push(name: str, node: Node, tries: int) -> None:
-            message = _message(kind, asks[name], node.node_id, end - time.monotonic())
-            waiting[self._push(message)] = Asked(name, node, tries)
-
-        waiting: dict[str, Asked] = {}
+        nodes = self.nodes()
+        post = Post(self, kind, asks, end=time.monotonic() + seconds)
         for name in asks:
             if name in nodes:
-                push(name, nodes[name], 1)
+                post.push(name, nodes[name], tries=1)
+            else:
+                post.answers[name] = "offline"
         looked = time.monotonic()
-        while waiting and time.monotonic() < end:
-            for reply in list(self.grid.pull_messages(list(waiting))):
-                asked = waiting.pop(reply.metadata.reply_to_message_id)
-                if reply.has_error() and asked.tries < TRIES:
-                    log.info("%s: %s could not answer; asking again", kind, asked.name)
-                    push(asked.name, asked.node, asked.tries + 1)
-                    continue
-                answers[asked.name] = _record_of(reply)
-                log.info("%s: %s answered", kind, asked.name)
-                on_answer(asked.name)
+        while post.open and time.monotonic() < post.end:
+            for name in post.pull():
+                on_answer(name)
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
-                for identity, node in self._restarted(waiting).items():
-                    asked = waiting.pop(identity)
-                    log.info("%s: %s restarted; asking again", kind, asked.name)
-                    push(asked.name, node, asked.tries)
+                post.ask_again(self.nodes())
             time.sleep(POLL_SECONDS)
-        return answers | {asked.name: "missing" for asked in waiting.values()}
+        return post.answers | dict.fromkeys(post.open, "missing")
 
-    def _push(self, message: Message) -> str:
+
+class Post:
+    """One question to several hospitals: what is on its way, lost, and answered."""
+
+    def __init__(
+        self, exchange: FlowerExchange, kind: str, asks: Mapping[str, Record], *, end: float
+    ) -> None:
+        self.grid, self.kind, self.asks, self.end = exchange.grid, kind, asks, end
+        self.waiting: dict[str, Asked] = {}  # by message id
+        self.lost: dict[str, Asked] = {}  # by hospital: Flower says it got no answer
+        self.answers: dict[str, Record | str] = {}
+
+    @property
+    def open(self) -> list[str]:
+        """Hospitals that may still answer."""
+        return [*(asked.name for asked in self.waiting.values()), *self.lost]
+
+    def push(self, name: str, node: Node, *, tries: int) -> None:
+        """Send the question to one hospital."""
+        left = self.end - time.monotonic()
+        message = _message(self.kind, self.asks[name], node.node_id, left)
         identities = list(self.grid.push_messages([message]))
         if len(identities) != 1:
             raise DeploymentError("the SuperLink refused a message", hint="see logs/superlink.log")
-        return identities[0]
+        self.waiting[identities[0]] = Asked(name, node, tries)
 
-    def _restarted(self, waiting: Mapping[str, Asked]) -> dict[str, Node]:
-        """Messages whose hospital connected anew since they were sent, with its node now."""
-        nodes = self.nodes()
-        return {
-            identity: nodes[asked.name]
-            for identity, asked in waiting.items()
-            if asked.name in nodes and nodes[asked.name] != asked.node
-        }
+    def pull(self) -> list[str]:
+        """Take in what arrived; names of hospitals that answered."""
+        answered = []
+        for reply in list(self.grid.pull_messages(list(self.waiting))):
+            asked = self.waiting.pop(reply.metadata.reply_to_message_id)
+            if reply.has_error():
+                self.lost[asked.name] = asked
+                continue
+            self.answers[asked.name] = _record_of(reply)
+            log.info("%s: %s answered", self.kind, asked.name)
+            answered.append(asked.name)
+        return answered
+
+    def ask_again(self, nodes: Mapping[str, Node]) -> None:
+        """Ask hospitals anew that restarted, or whose message was lost and that are connected.
+
+        A hospital that fails without restarting is asked ``TRIES`` times, then given up.
+        """
+        for identity, asked in list(self.waiting.items()):
+            if asked.name in nodes and nodes[asked.name] != asked.node:
+                self.lost[asked.name] = self.waiting.pop(identity)
+        for name, asked in list(self.lost.items()):
+            node = nodes.get(name)
+            if node is None:
+                continue
+            del self.lost[name]
+            tries = 1 if node != asked.node else asked.tries + 1
+            if tries > TRIES:
+                self.answers[name] = "flower"
+                continue
+            log.info("%s: the message to %s was lost; asking again", self.kind, name)
+            self.push(name, node, tries=tries)
 
 
 def _message(kind: str, record: Record, node: int, seconds: float) -> Message:
@@ -125,9 +155,7 @@ def _message(kind: str, record: Record, node: int, seconds: float) -> Message:
 
 
 def _record_of(reply: Message) -> Record | str:
-    """A reply as a record, or the code of its error. Texts of errors are not read."""
-    if reply.has_error():
-        return "flower"
+    """A reply as a record, or the code that it holds."""
     try:
         blob = reply.content.array_records[ARRAYS][BLOB].numpy()
         return Record.unpack(dict(reply.content.config_records[VALUES]), blob)

@@ -1,5 +1,6 @@
 """What several test files share: a small consortium, with or without processes."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -74,6 +75,20 @@ def make_consortium(root: Path, **settings: object) -> None:
     join(root, "hospital-a", role="trains", genes=True)
     join(root, "hospital-b", role="trains", genes=True, cases=45)
     join(root, "hospital-d", role="infers", genes=False)
+
+
+def processes_below(folder: Path) -> list[str]:
+    """Command lines of live processes that work in or name the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            where = str((process / "cwd").readlink())
+        except OSError:
+            continue
+        if str(folder) in command + where and int(process.name) != os.getpid():
+            found.append(command)
+    return found
 
 
 class LocalExchange:

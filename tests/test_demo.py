@@ -9,26 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from support import processes_below
 
 from ghanet_model.invitation import read_invitation
 from ghanet_model.release import read_release
 
 DEMO = Path(__file__).resolve().parent.parent / "deploy" / "demo" / "run.py"
 pytestmark = pytest.mark.slow
-
-
-def processes_below(folder: Path) -> list[str]:
-    """Command lines of live processes that work in or name the folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            where = str((process / "cwd").readlink())
-        except OSError:
-            continue
-        if str(folder) in command + where:
-            found.append(command)
-    return found
 
 
 def test_the_demo_trains_releases_and_predicts(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from demo.cohorts import ENCODER, FEATURES
 from local import CLIENT, COORDINATOR, SERVER, LocalConsortium
-from support import write_cohort, write_study
+from support import processes_below, write_cohort, write_study
 
 from ghanet_model.certificates import make_authority
 from ghanet_model.release import read_release
@@ -60,20 +60,6 @@ def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalConsor
             found.start_site(name)
         yield found
     assert processes_below(found.folder) == []
-
-
-def processes_below(folder: Path) -> list[str]:
-    """Command lines of live processes that work in or name the folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            where = str((process / "cwd").readlink())
-        except OSError:
-            continue
-        if str(folder) in command + where and int(process.name) != os.getpid():
-            found.append(command)
-    return found
 
 
 def server_app(folder: Path) -> int:

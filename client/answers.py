@@ -23,11 +23,11 @@ from ghanet_model.protocol import (
     StatisticsAsk,
     StatisticsReply,
 )
-from ghanet_model.release import SUFFIX, model_config, verify_release
-from ghanet_model.study import StudyConfig, read_study
+from ghanet_model.release import model_config, verify_release
+from ghanet_model.study import RELEASE_SUFFIX, StudyConfig, read_study
 from ghanet_model.training import TrainingReport, TrainingSettings, evaluate, train
 from ghanet_model.weights import fingerprint_of, load_weights, weights_of
-from ghanet_model.wire import DELIVERY, ROUND, STATISTICS
+from ghanet_model.wire import DELIVERY, FEW_CASES, ROUND, STATISTICS
 
 from .bags import SiteBags, evaluation_bags, training_bags
 from .cohort import Cohort, require_cohort
@@ -135,14 +135,17 @@ def train_round(site: Site, model: GHANet, bags: SiteBags, ask: RoundAsk) -> Tra
 
     Raises:
         CohortError: fewer training cases than the study's minimum.
-        GenesError: asked to train with genes, and no case has any.
+        GenesError: asked to train with genes, and fewer cases than that have any.
     """
     if len(bags) < site.study.minimum_cases:
         raise CohortError(
             f"{len(bags)} training cases, the study needs {site.study.minimum_cases} at least"
         )
-    if ask.genes and not any(bags.has_genes):
-        raise GenesError("asked to train with genes, and no training case has any")
+    if ask.genes and sum(bags.has_genes) < site.study.minimum_cases:
+        raise GenesError(
+            f"{sum(bags.has_genes)} training cases with genes, "
+            f"the study needs {site.study.minimum_cases} at least"
+        )
     return train(
         model,
         bags,
@@ -166,7 +169,7 @@ def answer_delivery(site: Site, ask: DeliveryAsk) -> DeliveryReply:
     release = verify_release(ask.content, public_pem=public, where="delivered release")
     if release.name != ask.name or release.study.digest != site.study.digest:
         raise ReleaseError("delivered release belongs to another study")
-    write_atomic(site.config.folder / INBOX / f"{release.name}{SUFFIX}", ask.content)
+    write_atomic(site.config.folder / INBOX / f"{release.name}{RELEASE_SUFFIX}", ask.content)
     return DeliveryReply(release.sha256)
 
 
@@ -191,9 +194,8 @@ def _evaluate(
 
 def _sums_if_enough(site: Site, model: GHANet, bags: Bags) -> tuple[EvaluationSums | None, str]:
     """Evaluation sums, or why there are none. A sum over a few cases would describe them."""
-    least = site.study.minimum_cases
-    if len(bags) < least:
-        return None, f"fewer than {least} cases to evaluate"
+    if len(bags) < site.study.minimum_cases:
+        return None, FEW_CASES
     return evaluate(model, bags, device=torch.device(site.config.device)), ""
 
 

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -14,7 +15,7 @@ from ghanet_model.genes import candidate_columns, candidate_groups
 from ghanet_model.study import StudyConfig, read_study
 
 from .cohort import Cohort, Slide, read_cohort
-from .config import SiteConfig, read_site
+from .config import SITE_FILE, SiteConfig, read_site
 from .features import FeatureFacts, FeatureFolder, find_features, inspect_features, require_fit
 from .tables import Problem
 
@@ -47,6 +48,7 @@ class SiteReport:
     patches: int  # of all slides together
     encoder: str  # as site.yaml and the files say
     genes: tuple[GroupCoverage, ...]  # empty: no genes
+    training: tuple[str, ...]  # why it could not train; empty: it could
     problems: tuple[Problem, ...]
 
 
@@ -64,6 +66,10 @@ def check_site(folder: Path, *, console: Console | None = None) -> SiteReport:
     cohort, found = read_cohort(config, study)
     features, facts, bad = _check_features(config, study, cohort.slides, console)
     outcomes = [case.outcome for case in cohort.cases if case.outcome is not None]
+    reasons = _training_notes(study, cohort) or _gene_notes(study, cohort)
+    unfit = [Problem(SITE_FILE, None, why, "held-out cases do not count") for why in reasons]
+    if config.genes is None:
+        unfit = []  # such a site may be there to evaluate and predict only
     widths = Counter(fact.width for fact in facts)
     return SiteReport(
         site=config.name,
@@ -79,17 +85,40 @@ def check_site(folder: Path, *, console: Console | None = None) -> SiteReport:
         patches=sum(fact.patches for fact in facts),
         encoder=", ".join(sorted({config.encoder, *(f.encoder for f in facts if f.encoder)})),
         genes=_coverage(cohort, study),
-        problems=(*found, *_too_few(config, study, cohort), *bad),
+        training=tuple(reasons),
+        problems=(*found, *unfit, *bad, *_device_problems(config)),
     )
 
 
-def _too_few(config: SiteConfig, study: StudyConfig, cohort: Cohort) -> list[Problem]:
-    """A site with outcomes is there to train, and needs the cases to do so."""
-    cases = sum(case.can_train for case in cohort.cases)
-    if config.clinical is None or cases >= study.minimum_cases:
+def _training_notes(study: StudyConfig, cohort: Cohort) -> list[str]:
+    """Why this site could not train, if it could not; enough to evaluate and predict."""
+    training = [case.outcome for case in cohort.cases if case.can_train and case.outcome]
+    if len(training) < study.minimum_cases:
+        least = study.minimum_cases
+        return [f"{len(training)} usable cases to train on, the study needs {least}"]
+    if not any(outcome.event for outcome in training):
+        return ["no event among the cases to train on"]
+    return []
+
+
+def _gene_notes(study: StudyConfig, cohort: Cohort) -> list[str]:
+    """Why the genes could not be used, if they could not."""
+    genes = cohort.training_genes
+    if genes is None:
         return []
-    what = f"{cases} usable cases to train on, the study needs {study.minimum_cases}"
-    return [Problem(config.clinical.name, None, what, "cases held out do not count")]
+    enough = (~np.isnan(genes)).sum(axis=0) >= study.minimum_cases
+    if enough.any():
+        return []
+    return [f"no gene is measured in {study.minimum_cases} cases to train on"]
+
+
+def _device_problems(config: SiteConfig) -> list[Problem]:
+    try:
+        torch.zeros(1, device=config.device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        what = f"device '{config.device}' cannot be used on this machine"
+        return [Problem(SITE_FILE, None, what, "use cpu, or install the driver and its torch")]
+    return []
 
 
 def _coverage(cohort: Cohort, study: StudyConfig) -> tuple[GroupCoverage, ...]:
@@ -143,6 +172,7 @@ def render(report: SiteReport) -> str:
     lines += [
         f"genes     {one.group}: {one.measured} of {one.candidates} columns" for one in report.genes
     ] or ["genes     none"]
+    lines += [f"training  no: {why}; enough for the role 'infers'" for why in report.training]
     if not report.problems:
         return "\n".join([*lines, "problems  none"])
     return "\n".join(

@@ -7,15 +7,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ghanet_model.commands import run_command
+from ghanet_model.commands import add_command, run_command
 from ghanet_model.errors import CohortError, SettingsError
 from ghanet_model.files import write_atomic
-from ghanet_model.invitation import accept_invitation, read_invitation
+from ghanet_model.invitation import accept_invitation, fingerprints, read_invitation
 from ghanet_model.keys import make_site_key, site_fingerprint
 
 from .config import SITE_FILE, read_site, require_site_name, site_template
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def init(options: argparse.Namespace) -> int:
@@ -35,7 +35,10 @@ def init(options: argparse.Namespace) -> int:
     console.print(
         f"study {study.name}, digest {study.digest[:16]}, coordinator {invitation.server}"
     )
-    console.print(f"key fingerprint {site_fingerprint(public)}")
+    for what, fingerprint in fingerprints(invitation).items():
+        console.print(f"fingerprint of the coordinator's {what}: {fingerprint}")
+    console.print(f"fingerprint of this hospital's key: {site_fingerprint(public)}")
+    console.print("compare all three with the coordinator over another channel")
     console.print(
         f"next: send {key.with_suffix('.pub')} (never the file without .pub) to the coordinator, "
         f"edit {options.folder / SITE_FILE}, then run 'ghanet-client check'",
@@ -73,7 +76,7 @@ def predict(options: argparse.Namespace) -> int:
     with Progress(*columns, console=console, transient=True) as progress:
         table = predict_table(config, release, progress)
     output = options.output or options.folder / "predictions.csv"
-    write_atomic(output, table.encode())
+    write_atomic(output, table.encode(), private=True)
     console.print(table.splitlines()[0].removeprefix("# "))
     console.print(f"{table.count(chr(10)) - 3} cases predicted: {output}")
     return 0
@@ -86,20 +89,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: object) -> argparse.ArgumentParser:
-        text = (command.__doc__ or "").splitlines()[0]
-        found = commands.add_parser(name, help=text, description=text)
-        found.add_argument("--folder", type=Path, default=Path(), help="default: this folder")
-        found.add_argument("--debug", action="store_true", help="tracebacks of unexpected errors")
-        found.set_defaults(command=command)
-        return found
-
-    making = add("init", init)
+    making = add_command(commands, "init", init)
     making.add_argument("--invitation", type=Path, required=True, help="from the coordinator")
     making.add_argument("--name", help="of the hospital: small letters, digits, '-'")
-    add("check", check)
-    add("start", start)
-    predicting = add("predict", predict)
+    add_command(commands, "check", check)
+    add_command(commands, "start", start)
+    predicting = add_command(commands, "predict", predict)
     predicting.add_argument("--release", type=Path, help="default: the one in inbox/")
     predicting.add_argument("--output", type=Path, help="default: predictions.csv in the folder")
     return parser

@@ -6,8 +6,8 @@ import socket
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from ghanet_model.certificates import make_authority, make_server_certificate
@@ -29,7 +29,7 @@ from .config import FOLDER_VARIABLE, LOG_FILE, SiteConfig
 LOCK_OUT_SECONDS = 65.0  # Flower holds a node that vanished for 60 s before it may come back
 FIRST_DELAY, LONGEST_DELAY, RETRY_SECONDS = 5.0, 900.0, 10.0
 REFUSED_KEY = r"\[code: 200[14]\]|\[200[14]\]"
-CONNECTED = "SuperNode ID"
+CONNECTED, LOST, FOUND = "SuperNode ID", "Connection attempt failed", "Connection successful"
 Say = Callable[[str], None]
 
 
@@ -46,21 +46,19 @@ def connect(config: SiteConfig, say: Say) -> int:
     stopping = stop_on_signals()
     tail = threading.Thread(target=_tail, args=(config.folder, say, stopping), daemon=True)
     tail.start()
-    delay, ever, refusals = FIRST_DELAY, False, 0
+    delay, refusals = FIRST_DELAY, 0
     while not stopping.is_set():
-        connected, refused = _one_connection(config, say, stopping)
-        ever = ever or connected
+        ended = _one_connection(config, say, stopping)
         if stopping.is_set():
             break
-        if refused and not connected:
+        if ended.connected:
+            delay, refusals = FIRST_DELAY, 0
+        elif ended.refused:
             refusals += 1
-            delay = _delay_after_refusal(config, say, ever=ever, tries=refusals)
-        elif connected:
-            delay = FIRST_DELAY
-        say(f"connection ended; trying again in {delay:.0f} s")
+            delay = _delay_after_refusal(config, say, refusals)
+        say(f"connection ended ({ended.why}); trying again in {delay:.0f} s")
         stopping.wait(delay)
         delay = min(LONGEST_DELAY, delay * 2 * random.uniform(0.8, 1.2))  # noqa: S311 - a delay
-    _mark(config).unlink(missing_ok=True)
     say("stopped")
     return 0
 
@@ -72,7 +70,12 @@ def require_server(config: SiteConfig) -> None:
         DeploymentError: which of name, port, TLS or certificate is at fault.
     """
     host, _, port = config.server.rpartition(":")
-    context = ssl.create_default_context(cafile=str(config.folder / "keys" / CA_FILE))
+    try:
+        context = ssl.create_default_context(cafile=str(config.folder / "keys" / CA_FILE))
+    except ssl.SSLError:
+        raise KeysError(
+            f"keys/{CA_FILE} is not a certificate", hint="run 'init' with your invitation again"
+        ) from None
     try:
         with (
             socket.create_connection((host.strip("[]"), int(port)), timeout=10) as plain,
@@ -106,45 +109,69 @@ def _require_keys(config: SiteConfig) -> None:
 
 
 def _mark(config: SiteConfig) -> Path:
-    """A file that is there while connected: tells a crash from a first start."""
-    return config.folder / "state" / "connected"
+    """A file that says that the coordinator once accepted this hospital's key."""
+    return config.folder / "state" / "accepted"
 
 
-def _delay_after_refusal(config: SiteConfig, say: Say, *, ever: bool, tries: int) -> float:
-    """Whether a refused key may be a node that Flower still holds after a crash."""
-    mark = _mark(config)
-    recent = mark.exists() and time.time() - mark.stat().st_mtime < LOCK_OUT_SECONDS + 120
-    if not (recent or ever) and tries == 1:
+def _delay_after_refusal(config: SiteConfig, say: Say, refusals: int) -> float:
+    """How long to wait before a refused key is tried again.
+
+    A server that just started may be letting keys in; and a hospital that vanished without
+    goodbye is let in again after a minute only.
+
+    Raises:
+        DeploymentError: neither can be the reason any more.
+    """
+    known = _mark(config).exists()
+    if refusals == 1:
         say("the coordinator did not accept this hospital's key; trying once more")
-        return RETRY_SECONDS  # its server may just have started and be letting keys in
-    if not (recent or ever):
-        raise DeploymentError(
-            f"the coordinator at {config.server} does not know this hospital's key",
-            hint="send keys/site_key.pub to the coordinator and ask to be enrolled",
-        )
-    mark.unlink(missing_ok=True)
-    say("the last connection ended without goodbye; the coordinator lets us back in after a minute")
-    return LOCK_OUT_SECONDS
+        return RETRY_SECONDS
+    if refusals == 2 and known:
+        say("after a connection that ended without goodbye, it takes a minute to be let in again")
+        return LOCK_OUT_SECONDS
+    word = "no longer accepts" if known else "does not know"
+    raise DeploymentError(
+        f"the coordinator at {config.server} {word} this hospital's key",
+        hint="send keys/site_key.pub to the coordinator and ask to be enrolled",
+    )
 
 
-def _one_connection(config: SiteConfig, say: Say, stopping: threading.Event) -> tuple[bool, bool]:
-    """Run SuperNode and SuperExec until one ends; (was connected, key was refused)."""
-    seen = threading.Event()
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a connection ended."""
+
+    connected: bool  # it had begun
+    refused: bool  # the key was not accepted
+    why: str
+
+
+def _one_connection(config: SiteConfig, say: Say, stopping: threading.Event) -> Ended:
+    """Run SuperNode and SuperExec until one of them ends."""
+    seen, lost = threading.Event(), threading.Event()
 
     def on_line(line: str) -> None:
         if CONNECTED in line and not seen.is_set():
             seen.set()
             write_atomic(_mark(config), b"")
             say(f"connected to {config.server} as {config.name}")
+        elif LOST in line and seen.is_set() and not lost.is_set():
+            lost.set()
+            say(f"{config.server} does not answer; trying again until it does")
+        elif FOUND in line and lost.is_set():
+            lost.clear()
+            say(f"{config.server} answers again")
 
     children = _start(config, on_line)
     try:
         while not stopping.wait(0.3) and all(child.running for child in children):
-            if seen.is_set():
-                _mark(config).touch()
+            pass
+        gone = [child.name for child in children if not child.running]
     finally:
         stop_children(children)
-    return seen.is_set(), children[0].last(REFUSED_KEY) is not None
+    refused = children[0].last(REFUSED_KEY) is not None
+    why = "key not accepted" if refused else f"{gone[0]} ended" if gone else "stopped"
+    hint = f", see logs/{gone[0].lower()}.log" if gone and not refused else ""
+    return Ended(seen.is_set(), refused, why + hint)
 
 
 def _start(config: SiteConfig, on_line: Callable[[str], None]) -> list[Child]:

@@ -10,7 +10,8 @@ from rich.progress import Progress
 
 from ghanet_model.errors import FeaturesError, ReleaseError, SettingsError
 from ghanet_model.invitation import RELEASE_KEY_FILE
-from ghanet_model.release import NOTICE, SUFFIX, Release, read_release
+from ghanet_model.release import NOTICE, Release, read_release
+from ghanet_model.study import RELEASE_SUFFIX
 from ghanet_model.survival import survival_at_edges
 
 from .answers import INBOX
@@ -27,7 +28,7 @@ def find_release(config: SiteConfig, path: Path | None) -> Release:
         ReleaseError: none, several, or one that cannot be trusted.
     """
     if path is None:
-        found = sorted((config.folder / INBOX).glob(f"*{SUFFIX}"))
+        found = sorted((config.folder / INBOX).glob(f"*{RELEASE_SUFFIX}"))
         if len(found) != 1:
             what = "no release" if not found else f"{len(found)} releases"
             raise ReleaseError(f"{what} in {INBOX}/", hint="name one with --release FILE")

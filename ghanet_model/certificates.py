@@ -18,6 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .errors import KeysError
 from .files import write_atomic
+from .keys import spelt
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397  # the longest that common TLS clients accept
@@ -57,6 +58,19 @@ def make_server_certificate(folder: Path, hosts: Sequence[str]) -> None:
         )
     )
     _write(folder / "server", key, builder.sign(authority_key, hashes.SHA256()))
+
+
+def certificate_fingerprint(pem: bytes) -> str:
+    """SHA256 fingerprint of a certificate, in OpenSSH's spelling.
+
+    Raises:
+        KeysError: it is no certificate.
+    """
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+    except ValueError:
+        raise KeysError("the authority's certificate cannot be read") from None
+    return spelt(certificate.fingerprint(hashes.SHA256()))
 
 
 def server_certificate_serves(folder: Path, hosts: Sequence[str], *, days: int) -> bool:

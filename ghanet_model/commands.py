@@ -4,10 +4,23 @@ import argparse
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from .errors import GHANetError
 
 Command = Callable[[argparse.Namespace], int]
+
+
+def add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command
+) -> argparse.ArgumentParser:
+    """Add a command with the options that all have; its docstring is its help."""
+    text = (command.__doc__ or "").splitlines()[0]
+    found = commands.add_parser(name, help=text, description=text)
+    found.add_argument("--folder", type=Path, default=Path(), help="default: this folder")
+    found.add_argument("--debug", action="store_true", help="tracebacks of unexpected errors")
+    found.set_defaults(command=command)
+    return found
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:

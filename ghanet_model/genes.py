@@ -162,20 +162,25 @@ class GenePanel:
         return panel
 
 
-def make_panel(study: StudyConfig, sums: GeneSums) -> GenePanel:
+def make_panel(study: StudyConfig, sums: GeneSums, *, sites: int) -> GenePanel:
     """The panel of all sites' sums: columns that every gene site measured and that vary.
 
+    Args:
+        study: names the candidate columns.
+        sums: added over the sites.
+        sites: how many sites were added.
+
     Raises:
-        GenesError: no site measured genes, a group is left empty, or sums do not fit the study.
+        GenesError: no column is shared, a group is left empty, or sums do not fit the study.
     """
     columns = candidate_columns(study)
     parts = (sums.count, sums.total, sums.squares, sums.sites)
     if any(part.shape != (len(columns),) or not np.isfinite(part).all() for part in parts):
         raise GenesError(f"gene sums do not fit the study's {len(columns)} candidate columns")
-    everywhere = (sums.sites == sums.sites.max(initial=0)) & (sums.count > 0)
+    everywhere = (sums.sites == sites) & (sums.count > 0)
     if not everywhere.any():
         raise GenesError(
-            "no site measured any gene of the study in enough cases",
+            "no gene that every site with genes measured in enough cases",
             hint=f"a column counts where at least {study.minimum_cases} cases have it",
         )
     count = np.where(everywhere, sums.count, 1.0)

@@ -2,11 +2,14 @@
 
 import json
 import re
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .certificates import certificate_fingerprint
 from .errors import SettingsError
 from .files import write_atomic, write_json
+from .keys import release_fingerprint
 from .settings import FORMAT, read_yaml
 from .study import STUDY_FILE, StudyConfig, read_study
 
@@ -77,15 +80,50 @@ def read_invitation(path: Path) -> Invitation:
 def accept_invitation(folder: Path, invitation: Invitation) -> StudyConfig:
     """Write the invitation's files into a hospital's folder and read the study they make.
 
+    Nothing is written unless all of it can be used.
+
     Raises:
-        SettingsError: the study cannot be read, or a file of the hospital's own would be replaced.
+        SettingsError: the study cannot be read, a file of the hospital's own would be replaced, or
+            the invitation comes with other trust anchors than the hospital accepted before.
+        KeysError: the release key is none.
     """
     _require_no_file_of_its_own(folder, invitation)
-    write_atomic(folder / "keys" / CA_FILE, invitation.authority.encode())
-    write_atomic(folder / "keys" / RELEASE_KEY_FILE, invitation.release_key.encode())
+    anchors = {CA_FILE: invitation.authority, RELEASE_KEY_FILE: invitation.release_key}
+    for name, text in anchors.items():
+        _require_same_anchor(folder / "keys" / name, text)
+    fingerprints(invitation)
+    with tempfile.TemporaryDirectory() as trial:
+        study = _write_study(Path(trial), invitation)
+    for name, text in anchors.items():
+        write_atomic(folder / "keys" / name, text.encode())
+    _write_study(folder, invitation)
+    return study
+
+
+def _write_study(folder: Path, invitation: Invitation) -> StudyConfig:
     write_atomic(folder / invitation.gene_groups_name, invitation.gene_groups.encode())
     write_atomic(folder / STUDY_FILE, invitation.study.encode())
     return read_study(folder)
+
+
+def fingerprints(invitation: Invitation) -> dict[str, str]:
+    """What both sides compare by telephone: of the authority and of the release key.
+
+    Raises:
+        KeysError: the authority or the release key is none.
+    """
+    return {
+        "authority": certificate_fingerprint(invitation.authority.encode()),
+        "release key": release_fingerprint(invitation.release_key.encode(), where="invitation"),
+    }
+
+
+def _require_same_anchor(path: Path, text: str) -> None:
+    if path.exists() and path.read_text() != text:
+        raise SettingsError(
+            f"the invitation has another keys/{path.name} than this hospital accepted before",
+            hint=f"ask the coordinator why; if it is right, delete keys/{path.name} and try again",
+        )
 
 
 def _require_no_file_of_its_own(folder: Path, invitation: Invitation) -> None:

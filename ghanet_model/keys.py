@@ -103,12 +103,18 @@ def release_fingerprint(public_pem: bytes, *, where: str) -> str:
 
 def site_fingerprint(public_line: str) -> str:
     """Fingerprint of a hospital key, as ``ssh-keygen -l`` prints it."""
-    return fingerprint(base64.b64decode(public_line.split()[1]))
+    line = read_site_public_key(public_line, where="site_key.pub")
+    return fingerprint(base64.b64decode(line.split()[1]))
 
 
 def fingerprint(raw: bytes) -> str:
     """SHA256 fingerprint in OpenSSH's spelling."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(raw).digest()).decode().rstrip("=")
+    return spelt(hashlib.sha256(raw).digest())
+
+
+def spelt(digest: bytes) -> str:
+    """A SHA-256 digest as OpenSSH spells fingerprints."""
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def _read_release_public_key(public_pem: bytes, where: str) -> ed25519.Ed25519PublicKey:

@@ -17,7 +17,7 @@ from .errors import ProtocolError, RefusedError, WeightsError
 from .genes import GeneSums
 from .metrics import Concordance, EvaluationSums
 from .weights import Arrays, from_safetensors, to_safetensors
-from .wire import ERROR
+from .wire import ERROR, FEW_CASES
 
 _CODE = re.compile(r"[a-z_]{1,39}")  # of an error
 SLACK = 1 + 1e-9  # of rounding, in sums that are checked against each other
@@ -194,7 +194,7 @@ class RoundReply:
     seconds: float
     evaluation: EvaluationSums | None  # of the incoming weights; None: withheld or no cases
     training_risk: EvaluationSums | None
-    withheld: str = ""  # why a sum is absent
+    withheld: str = ""  # why the evaluation is absent: FEW_CASES or nothing
     trained: Arrays = field(default_factory=dict)  # weights after training, of trained branches
 
     def to_record(self) -> Record:
@@ -221,7 +221,7 @@ class RoundReply:
             seconds=record.number("seconds"),
             evaluation=_sums_of("evaluation", record),
             training_risk=_sums_of("training_risk", record),
-            withheld=record.text("withheld"),
+            withheld=_withheld(record.text("withheld")),
             trained={name: np.asarray(a) for name, a in record.arrays.items()},
         )
 
@@ -270,6 +270,13 @@ def _can_be(sums: GeneSums) -> bool:
     if not np.array_equal(sites, count > 0) or squares[count == 0].any():
         return False
     return bool((np.abs(total) <= np.sqrt(count) * np.sqrt(squares) * SLACK).all())
+
+
+def _withheld(code: str) -> str:
+    """Why a sum is absent: one of our words or nothing, never a text of the other side."""
+    if code not in ("", FEW_CASES):
+        raise ProtocolError("message withholds a sum for an unknown reason")
+    return code
 
 
 def _values_of(prefix: str, sums: EvaluationSums | None) -> dict[str, Scalar]:

@@ -28,7 +28,6 @@ WEIGHTS, MANIFEST, CARD, SIGNATURE = (
     "model_card.md",
     "manifest.sig",
 )
-SUFFIX = ".ghanet"
 MAX_BYTES = 2_000_000_000
 NOTICE = "research use only, not for patient management"
 

@@ -1,5 +1,6 @@
 """The study: all that hospitals must agree on. Read from study.yaml, known by one digest."""
 
+import csv
 import dataclasses
 import math
 import re
@@ -8,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from .errors import SettingsError
 from .files import canonical_json, sha256
 from .settings import FORMAT, read_settings, read_yaml
 
 STUDY_FILE = "study.yaml"
+RELEASE_SUFFIX = ".ghanet"  # a study's release is NAME.ghanet
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # names that become file names
 PRESETS = ("published", "compact")
 _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
@@ -125,21 +125,33 @@ def _name_of_groups_file(path: Path) -> str:
 
 def read_groups(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Read gene groups: one column per group, gene symbols below its name, blanks at the end."""
+    names, *rows = _read_cells(path)
+    if len(set(names)) < len(names) or not all(names):
+        raise SettingsError(f"{path.name}: gene groups need names, each its own")
+    if any(len(row) > len(names) for row in rows):
+        raise SettingsError(f"{path.name}: a row has more cells than there are gene groups")
+    groups = []
+    for place, name in enumerate(names):
+        column = (row[place] for row in rows if place < len(row))
+        symbols = tuple(dict.fromkeys(symbol for symbol in column if symbol))
+        if not symbols:
+            raise SettingsError(f"{path.name}: gene group '{name}' has no genes")
+        groups.append((name, symbols))
+    return tuple(groups)
+
+
+def _read_cells(path: Path) -> list[list[str]]:
+    """The cells of a CSV file, trimmed; at least one row."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True) if row]
     except FileNotFoundError:
         raise SettingsError(
             f"{path.name}: not found beside {STUDY_FILE}",
             hint="a CSV with one column of gene symbols per group",
         ) from None
-    except (ValueError, OSError, UnicodeDecodeError):
+    except (csv.Error, OSError, UnicodeDecodeError):
         raise SettingsError(f"{path.name}: not a CSV table") from None
-    groups = []
-    for name in table.columns:
-        symbols = tuple(dict.fromkeys(s.strip() for s in table[name] if s.strip()))
-        if not symbols:
-            raise SettingsError(f"{path.name}: gene group '{name}' has no genes")
-        groups.append((str(name), symbols))
-    if not groups:
+    if not rows:
         raise SettingsError(f"{path.name}: no gene groups")
-    return tuple(groups)
+    return rows

@@ -6,4 +6,5 @@ MESSAGE_TYPES = {
     ROUND: "train.round",
     DELIVERY: "query.delivery",
 }
+FEW_CASES = "few_cases"  # why a site gives no sum
 VALUES, ARRAYS, BLOB, ERROR = "values", "arrays", "safetensors", "error"

@@ -17,8 +17,8 @@ def model_card(study: StudyConfig, manifest: dict[str, Any]) -> str:
 
 ## What it is
 
-G-HANet (arXiv 2403.10040), preset `{study.preset}`, trained by {len(manifest["participation"])}
-hospitals in {manifest["rounds"]} rounds without exchanging cases. Input: patch features of width
+G-HANet (arXiv 2403.10040), preset `{study.preset}`, trained by {_training(manifest)} hospitals in
+{manifest["rounds"]} rounds without exchanging cases. Input: patch features of width
 {study.feature_width} from the encoder `{study.encoder}`; other encoders are refused. Genes are
 needed in training only. Output: hazards in the bins with edges {edges} months, survival at each
 edge, a risk, a risk group. Beyond the last edge nothing is estimated.
@@ -57,6 +57,10 @@ distribution), computed from sums.
 Differential privacy: {manifest["privacy"]}. Secure aggregation: no: the coordinator sees each
 hospital's update. A release can leak facts about training cases.
 """
+
+
+def _training(manifest: dict[str, Any]) -> int:
+    return sum(site["rounds_trained"] > 0 for site in manifest["participation"])
 
 
 def _participation(sites: list[dict[str, Any]]) -> str:

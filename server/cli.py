@@ -7,22 +7,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ghanet_model.commands import run_command
+from ghanet_model.commands import add_command, run_command
 from ghanet_model.errors import DeploymentError, SettingsError, TrainingError
 from ghanet_model.files import sha256
-from ghanet_model.invitation import INVITATION_FILE
-from ghanet_model.release import SUFFIX
-from ghanet_model.study import read_study
+from ghanet_model.invitation import INVITATION_FILE, fingerprints, read_invitation
+from ghanet_model.study import RELEASE_SUFFIX, read_study
 
 from . import control, progress
-from .checkpoint import read_checkpoint
 from .config import SERVER_FILE, ServerConfig, read_server
 from .follow import describe, follow, report_table, sites_line
 from .roster import INFERS, TRAINS, new_member, read_roster, write_roster
 from .serve import ready_mark, serve
 from .setup import init_folder, refresh_invitation, renew_certificate
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, markup=False, soft_wrap=True)
 
 
 def init(options: argparse.Namespace) -> int:
@@ -35,6 +33,7 @@ def init(options: argparse.Namespace) -> int:
             )
         study = refresh_invitation(options.folder)
         console.print(f"renewed invitation.json: study {study.name}, digest {study.digest[:16]}")
+        _say_fingerprints(options.folder)
         return 0
     if not options.host:
         raise SettingsError(
@@ -42,11 +41,17 @@ def init(options: argparse.Namespace) -> int:
         )
     config = init_folder(options.folder, host=options.host, port=options.port or 8000)
     console.print(f"made {config.folder}")
+    _say_fingerprints(options.folder)
     console.print(
         "next: edit study.yaml and gene_groups.csv, run 'ghanet-server init' again, send "
         "invitation.json to the hospitals, enrol each with the key file it sends back"
     )
     return 0
+
+
+def _say_fingerprints(folder: Path) -> None:
+    for what, fingerprint in fingerprints(read_invitation(folder / INVITATION_FILE)).items():
+        console.print(f"fingerprint of the {what}: {fingerprint}")
 
 
 def enrol(options: argparse.Namespace) -> int:
@@ -88,6 +93,8 @@ def train(options: argparse.Namespace) -> int:
             f"study.yaml asks for {study.minimum_sites} training hospitals, "
             f"{len(roster.training())} are enrolled"
         )
+    from .checkpoint import read_checkpoint  # noqa: PLC0415 - torch takes seconds
+
     read_checkpoint(config.state / "checkpoints", study=study.digest)
     _run(config)
     report = json.loads((config.report / "report.json").read_text())
@@ -100,13 +107,11 @@ def train(options: argparse.Namespace) -> int:
 def _run(config: ServerConfig) -> None:
     """Start a run, or join the one that goes on, and follow it to its end."""
     _require_serving(config)
-    if progress.is_running(config.state) and (now := progress.read_progress(config.state)):
-        console.print("a run is in progress; following it")
-        run = now.run
-    else:
-        for old in control.unfinished_runs(config):
-            control.stop_run(config, old)
+    run = _run_in_progress(config)
+    if run is None:
         run = control.start_run(config)
+    else:
+        console.print("a run is in progress; following it")
     try:
         last = follow(config, run, console)
     except KeyboardInterrupt:
@@ -114,6 +119,19 @@ def _run(config: ServerConfig) -> None:
         raise
     if last.error:
         console.print(f"warning: {last.error}; {last.hint}")
+
+
+def _run_in_progress(config: ServerConfig) -> str | None:
+    """The run that works or is about to; runs whose ServerApp is gone are ended in Flower."""
+    now = progress.read_progress(config.state)
+    if now and progress.is_running(config.state):
+        return now.run
+    unfinished = control.unfinished_runs(config)
+    begun = [run for run in unfinished if now and now.run == run]
+    for run in begun:
+        control.stop_run(config, run)
+    starting = [run for run in unfinished if run not in begun]
+    return starting[-1] if starting else None
 
 
 def _require_serving(config: ServerConfig) -> None:
@@ -125,13 +143,15 @@ def _require_serving(config: ServerConfig) -> None:
 
 
 def _say_release(config: ServerConfig) -> None:
-    name = f"{read_study(config.folder).name}{SUFFIX}"
+    name = f"{read_study(config.folder).name}{RELEASE_SUFFIX}"
     path = config.releases / name
     console.print(f"release: {path} sha256 {sha256(path.read_bytes())}")
 
 
 def release(options: argparse.Namespace) -> int:
     """Deliver the release of a finished study to hospitals that do not have it yet."""
+    from .checkpoint import read_checkpoint  # noqa: PLC0415 - torch takes seconds
+
     config, study = read_server(options.folder), read_study(options.folder)
     found = read_checkpoint(config.state / "checkpoints", study=study.digest)
     done = found.number if found else 0
@@ -154,7 +174,7 @@ def status(options: argparse.Namespace) -> int:
     nodes = control.online_nodes(config) if serving else {}
     for member in read_roster(options.folder).members:
         genes = " with genes" if member.has_genes else ""
-        state = nodes.get(member.name, "unknown while the server is stopped")
+        state = nodes.get(member.name, "state unknown" if serving else "server not running")
         console.print(f"  {member.name}: {member.role}{genes}, {state}")
     now = progress.read_progress(config.state)
     if now is None:
@@ -174,26 +194,18 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: object) -> argparse.ArgumentParser:
-        text = (command.__doc__ or "").splitlines()[0]
-        found = commands.add_parser(name, help=text, description=text)
-        found.add_argument("--folder", type=Path, default=Path(), help="default: this folder")
-        found.add_argument("--debug", action="store_true", help="tracebacks of unexpected errors")
-        found.set_defaults(command=command)
-        return found
-
-    making = add("init", init)
+    making = add_command(commands, "init", init)
     making.add_argument("--host", help="name or address hospitals will use")
     making.add_argument("--port", type=int, help="default: 8000")
-    adding = add("enrol", enrol)
+    adding = add_command(commands, "enrol", enrol)
     adding.add_argument("name", help="of the hospital")
     adding.add_argument("key", type=Path, help="the public key file the hospital sent")
     adding.add_argument("--role", choices=(TRAINS, INFERS), required=True)
     adding.add_argument("--genes", action="store_true", help="train with its genes")
-    add("start", start)
-    add("train", train)
-    add("status", status)
-    add("release", release)
+    add_command(commands, "start", start)
+    add_command(commands, "train", train)
+    add_command(commands, "status", status)
+    add_command(commands, "release", release)
     return parser
 
 

@@ -16,6 +16,7 @@ from .config import ServerConfig
 
 CONNECTION = "coordinator"  # our section in Flower's config.toml
 NODES_FILE = "nodes.json"
+FLWR_SECONDS = 120.0
 KNOWN_KEY = "already in use"  # Flower's words for a key that is registered
 BUNDLE_FILES = {"pyproject.toml", "LICENSE", ".info/CONTENT"}
 BUNDLE = """\
@@ -77,8 +78,8 @@ def build_bundle(folder: Path, config: ServerConfig) -> Path:
 
 def is_serving(config: ServerConfig) -> bool:
     """Whether our SuperLink answers with a certificate of our authority."""
-    context = ssl.create_default_context(cafile=str(config.keys / "ca.crt"))
     try:
+        context = ssl.create_default_context(cafile=str(config.keys / "ca.crt"))
         with (
             socket.create_connection((config.local_host, config.port), timeout=3) as plain,
             context.wrap_socket(plain, server_hostname=config.local_host),
@@ -112,14 +113,22 @@ def register(config: ServerConfig, *, name: str, public_key: str) -> None:
     except DeploymentError as error:
         if KNOWN_KEY not in str(error).lower():
             raise
-        found = {"node-id": ""}  # let in before, and stopped before that was written down
+        found = {"node-id": _unnamed_node(config)}  # let in before that was written down
     write_json(config.state / NODES_FILE, read_nodes(config) | {name: str(found["node-id"])})
 
 
+def _unnamed_node(config: ServerConfig) -> str:
+    """The one node that Flower knows and we have no name for; none if that is not clear."""
+    found = _flwr_json(config, "supernode", "ls", CONNECTION).get("nodes", [])
+    unnamed = {str(node["node-id"]) for node in found} - set(read_nodes(config).values())
+    return unnamed.pop() if len(unnamed) == 1 else ""
+
+
 def start_run(config: ServerConfig) -> str:
-    """Start the ServerApp; return the run's id."""
-    bundle = write_bundle(config.state / "bundle")
-    found = _flwr_json(config, "run", str(bundle), CONNECTION)
+    """Start the ServerApp with a bundle that was looked into; return the run's id."""
+    folder = config.state / "bundle"
+    build_bundle(folder, config)
+    found = _flwr_json(config, "run", str(folder), CONNECTION)
     if not found.get("success"):
         raise DeploymentError("Flower refused the run", hint="see logs/superlink.log")
     return str(found["run-id"])
@@ -162,16 +171,22 @@ def _flwr_json(config: ServerConfig, *arguments: str) -> dict[str, Any]:
 
 
 def _flwr(config: ServerConfig, *arguments: str, folder: Path | None = None) -> str:
-    done = subprocess.run(
-        [program("flwr"), *arguments],
-        env=flower_environment(config.flower_home),
-        cwd=folder or config.state,
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-    )
+    try:
+        done = subprocess.run(
+            [program("flwr"), *arguments],
+            env=flower_environment(config.flower_home),
+            cwd=folder or config.state,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=FLWR_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeploymentError(
+            f"'flwr {arguments[0]}' gave no answer in {FLWR_SECONDS:.0f} s",
+            hint="see logs/superlink.log",
+        ) from None
     if done.returncode != 0 and "{" not in done.stdout:
         lines = (done.stderr or done.stdout).strip().splitlines()
         raise DeploymentError(

@@ -8,22 +8,25 @@ from dataclasses import asdict, dataclass
 from functools import reduce
 from importlib.metadata import version
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ghanet_model.errors import ReleaseError, StudyError, TrainingError
+from ghanet_model.errors import ProtocolError, ReleaseError, StudyError
 from ghanet_model.files import sha256, write_atomic, write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.protocol import DeliveryAsk, DeliveryReply, Record, RoundReply
-from ghanet_model.release import NOTICE, SUFFIX, make_release
+from ghanet_model.release import NOTICE, make_release, read_release
+from ghanet_model.study import RELEASE_SUFFIX
+from ghanet_model.weights import fingerprint_of
 from ghanet_model.wire import DELIVERY, ROUND
 
 from . import progress
 from .card import model_card
 from .checkpoint import Checkpoint, SiteRound, round_from_json, sums_from_json
-from .rounds import FINAL_FILE, Run, ask_all, gather, round_asks, site_rounds
+from .rounds import FINAL_FILE, REASONS, Run, ask_all, gather, require, round_asks, site_rounds
 
 DELIVERIES_FILE = "deliveries.json"
 TERTILE = 0.4307  # standard deviations from the mean to a normal distribution's tertiles
@@ -47,24 +50,27 @@ def evaluate_final(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> FinalE
     """Evaluate the last model everywhere, once.
 
     Raises:
-        TrainingError: no training site could sum the risk of its cases.
+        TrainingError: fewer training sites than a round needs summed the risk of their cases.
     """
     path = run.config.state / FINAL_FILE
     if path.exists():
         return read_final(json.loads(path.read_text()), study=run.study.digest)
-    online = gather(run, [m.name for m in run.roster.training()], needed=run.quorum)
-    online |= run.exchange.online()
+    online = gather(run, needed=run.quorum)
     run.reporter.say(phase=progress.FINAL)
     members = [member for member in run.roster.members if member.name in online]
+    number, base = checkpoint.number + 1, fingerprint_of(checkpoint.weights)
+
+    def read(_: str, record: Record) -> RoundReply:
+        reply = RoundReply.from_record(record)
+        if reply.number != number or reply.base != base or reply.trained:
+            raise ProtocolError(REASONS["protocol"])
+        return reply
+
     asks = round_asks(run, members, checkpoint, panel, final=True)
-    good, left_out = ask_all(run, ROUND, asks, lambda _, record: RoundReply.from_record(record))
-    left_out |= {n: "not connected" for n in run.roster.names() if n not in online}
+    good, left_out = ask_all(run, ROUND, asks, read)
+    left_out |= {n: REASONS["offline"] for n in run.roster.names() if n not in online}
     risks = [reply.training_risk for reply in good.values() if reply.training_risk]
-    if not risks:
-        raise TrainingError(
-            "final evaluation: no hospital summed the risk of its training cases",
-            hint="run 'ghanet-server train' again when the training hospitals are connected",
-        )
+    require(number, len(risks), run.quorum, left_out, "final evaluation")
     final = FinalEvaluation(site_rounds(run.roster, good, left_out), reduce(add, risks))
     write_json(path, {"study": run.study.digest, **asdict(final)})
     return final
@@ -151,8 +157,9 @@ def manifest_of(
 
 def release(run: Run, checkpoint: Checkpoint, panel: GenePanel, final: FinalEvaluation) -> bytes:
     """The study's release: the one on disk, or a new one."""
-    path = run.config.releases / f"{run.study.name}{SUFFIX}"
+    path = run.config.releases / f"{run.study.name}{RELEASE_SUFFIX}"
     if path.exists():
+        _require_release_of(checkpoint, path, run.config.keys / "release.key.pub")
         return path.read_bytes()
     manifest = manifest_of(run, checkpoint, panel, final)
     key_file = run.config.keys / "release.key"
@@ -161,6 +168,17 @@ def release(run: Run, checkpoint: Checkpoint, panel: GenePanel, final: FinalEval
     )
     write_atomic(path, content)
     return content
+
+
+def _require_release_of(checkpoint: Checkpoint, path: Path, public_file: Path) -> None:
+    """Refuse to deliver a release that was not made from this checkpoint."""
+    found = read_release(path, public_pem=public_file.read_bytes())
+    same = fingerprint_of(found.weights) == fingerprint_of(checkpoint.weights)
+    if found.study.digest != checkpoint.study or not same:
+        raise ReleaseError(
+            f"releases/{path.name} is of another training than the last checkpoint",
+            hint="move it away, then run 'ghanet-server release'",
+        )
 
 
 def deliver(run: Run, content: bytes) -> dict[str, str]:
@@ -173,7 +191,8 @@ def deliver(run: Run, content: bytes) -> dict[str, str]:
     digest = sha256(content)
     done: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     waiting = [n for n in run.roster.names() if done.get(n) != digest]
-    online = [n for n in waiting if n in run.exchange.online()]
+    connected = run.exchange.online()
+    online = [n for n in waiting if n in connected]
     run.reporter.say(phase=progress.DELIVERY)
 
     def read(site: str, record: Record) -> str:

@@ -75,7 +75,10 @@ def _watch(
 
 
 def _require_starting(config: ServerConfig, run: str, *, waited: float) -> None:
-    if control.run_status(config, run).startswith("finished") or waited > START_SECONDS:
+    ended = control.run_status(config, run).startswith("finished")
+    if not ended and waited > START_SECONDS:
+        control.stop_run(config, run)  # so that the next 'train' does not wait for it again
+    if ended or waited > START_SECONDS:
         raise DeploymentError(
             "the run did not begin", hint="see logs/superexec.log and logs/superlink.log"
         )

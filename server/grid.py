@@ -19,6 +19,14 @@ from ghanet_model.wire import ARRAYS, BLOB, MESSAGE_TYPES, VALUES
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 3.0  # between looks at who restarted
 TRIES = 3  # times a hospital is asked the same when Flower itself answers with an error
+UNREADABLE = (
+    KeyError,
+    ValueError,
+    TypeError,
+    EOFError,
+    AttributeError,
+    OSError,
+)  # numpy's, on hostile bytes
 log = logging.getLogger("ghanet")
 
 
@@ -157,9 +165,11 @@ def _message(kind: str, record: Record, node: int, seconds: float) -> Message:
 def _record_of(reply: Message) -> Record | str:
     """A reply as a record, or the code that it holds."""
     try:
-        blob = reply.content.array_records[ARRAYS][BLOB].numpy()
-        return Record.unpack(dict(reply.content.config_records[VALUES]), blob)
+        array = reply.content.array_records[ARRAYS][BLOB]
+        if len(array.data) == 0:
+            return "protocol"
+        return Record.unpack(dict(reply.content.config_records[VALUES]), array.numpy())
     except RefusedError as refused:
         return str(refused)
-    except (ProtocolError, KeyError, ValueError, TypeError):
+    except (ProtocolError, *UNREADABLE):
         return "protocol"

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ghanet_model.files import write_atomic, write_json
+from ghanet_model.metrics import EvaluationSums
 from ghanet_model.study import StudyConfig
+from ghanet_model.wire import FEW_CASES
 
 from .checkpoint import Checkpoint, SiteRound
 from .config import ServerConfig
@@ -13,6 +15,7 @@ from .finish import FinalEvaluation
 from .roster import Roster
 from .rounds import total_c_index
 
+WITHHELD = {FEW_CASES: "too few cases to evaluate"}
 REPORT_FILE, CURVE_FILE = "report.json", "learning_curve.png"
 
 
@@ -33,25 +36,28 @@ def report_of(
     study: StudyConfig, roster: Roster, checkpoint: Checkpoint, final: FinalEvaluation
 ) -> dict[str, Any]:
     """The report as JSON: C-index before and after, by site and over all."""
-    first = checkpoint.history[0].sites if checkpoint.history else ()
-    before = {site.name: site.evaluation for site in first}
+    first = {site.name: site for site in checkpoint.history[0].sites} if checkpoint.history else {}
+    trained = {s.name: s for record in checkpoint.history for s in record.sites if s.trained}
     after = {site.name: site for site in final.sites}
-    last = {site.name: site for record in checkpoint.history for site in record.sites}
     sites = []
     for member in roster.members:
-        start, end = before.get(member.name), after[member.name].evaluation
-        trained = last.get(member.name, SiteRound(member.name, trained=False))
+        nothing = SiteRound(member.name, trained=False, left_out="enrolled later")
+        start, last = (found.get(member.name, nothing) for found in (first, trained))
+        end = after.get(member.name, nothing)
+        evaluated = end.evaluation or EvaluationSums()
         sites.append(
             {
                 "name": member.name,
                 "role": member.role,
                 "has_genes": member.has_genes,
-                "cases": trained.cases + (end.cases if end else 0),
-                "events": trained.events + (end.events if end else 0),
-                "evaluated": end.cases if end else 0,
-                "c_index_before": start.concordance.c_index if start else None,
-                "c_index": end.concordance.c_index if end else None,
-                "note": after[member.name].withheld or after[member.name].left_out,
+                "cases": last.cases + evaluated.cases,
+                "events": last.events + evaluated.events,
+                "evaluated": evaluated.cases,
+                "c_index_before": start.evaluation.concordance.c_index
+                if start.evaluation
+                else None,
+                "c_index": evaluated.concordance.c_index,
+                "note": WITHHELD.get(end.withheld, "") or end.left_out,
             }
         )
     return {
@@ -59,7 +65,7 @@ def report_of(
         "rounds": checkpoint.number,
         "round_seconds": [record.seconds for record in checkpoint.history],
         "sites": sites,
-        "c_index_before": total_c_index(first),
+        "c_index_before": total_c_index(tuple(first.values())),
         "c_index": total_c_index(final.sites),
     }
 

@@ -34,6 +34,7 @@ from .checkpoint import Checkpoint, RoundRecord, SiteRound, read_checkpoint, wri
 from .config import ServerConfig
 from .roster import Member, Roster
 
+GRACE_SECONDS = 120.0  # a hospital that restarts is back after a minute
 PANEL_FILE, FINAL_FILE = "panel.json", "final.json"
 REASONS = {
     "study": "it holds another study.yaml",
@@ -85,27 +86,41 @@ class Run:
         return self.study.minimum_sites or len(self.roster.training())
 
 
-def gather(run: Run, names: Sequence[str], *, needed: int) -> set[str]:
-    """Wait until all of ``names`` are online, or the round's time is over and ``needed`` are.
+def gather(run: Run, *, needed: int, grace: float = GRACE_SECONDS) -> set[str]:
+    """Wait until all hospitals are online, or ``needed`` that train are and the grace is over.
 
     Raises:
-        TrainingError: too few in time.
+        TrainingError: too few that train within the round's time.
     """
-    end = time.monotonic() + 60 * run.study.round_minutes
-    while not set(names) <= (online := run.exchange.online()):
-        absent = sorted(set(names) - online)
-        run.reporter.say(sites={n: "not connected" if n in absent else "online" for n in names})
-        if time.monotonic() > end:
+    began, training = time.monotonic(), {member.name for member in run.roster.training()}
+    names = set(run.roster.names())
+    while not names <= (online := run.exchange.online()):
+        waited, absent = time.monotonic() - began, names - online
+        run.reporter.say(
+            phase=progress.WAITING,
+            sites={n: "not connected" if n in absent else "online" for n in sorted(names)},
+        )
+        enough = len(online & training) >= needed
+        if (enough and waited > grace) or waited > 60 * run.study.round_minutes:
             break
         time.sleep(0.5)
-    present = online & set(names)
-    if len(present) < needed:
+    present = online & names
+    if len(present & training) < needed:
         raise TrainingError(
-            f"{len(present)} of {needed} hospitals are connected; "
-            f"absent: {', '.join(sorted(set(names) - present))}",
+            f"{len(present & training)} of {needed} training hospitals are connected; "
+            f"absent: {', '.join(sorted(training - present))}",
             hint="ask them to run 'ghanet-client start', then run 'ghanet-server train' again",
         )
     return present
+
+
+def _grace(run: Run, checkpoint: Checkpoint) -> float:
+    """Seconds to wait for hospitals that a round can do without: none that missed the last."""
+    if not checkpoint.history:
+        return GRACE_SECONDS
+    online = run.exchange.online()
+    away = [site.name for site in checkpoint.history[-1].sites if site.left_out]
+    return 0.0 if set(run.roster.names()) - online <= set(away) else GRACE_SECONDS
 
 
 def ask_all(
@@ -161,7 +176,7 @@ def fix_panel(run: Run) -> GenePanel:
             )
         return GenePanel.from_json(stored["panel"])
     names = [member.name for member in run.roster.with_genes()]
-    gather(run, names, needed=len(names))
+    gather(run, needed=len(run.roster.training()))
     run.reporter.say(phase=progress.STATISTICS)
     columns = len(candidate_columns(run.study))
     good, left_out = ask_all(
@@ -171,7 +186,9 @@ def fix_panel(run: Run) -> GenePanel:
         lambda _, record: StatisticsReply.from_record(record, columns=columns),
     )
     require(1, len(good), len(names), left_out, "statistics")
-    panel = make_panel(run.study, reduce(add, (reply.sums for reply in good.values())))
+    panel = make_panel(
+        run.study, reduce(add, (reply.sums for reply in good.values())), sites=len(good)
+    )
     write_json(path, {"study": run.study.digest, "panel": panel.to_json()})
     return panel
 
@@ -212,8 +229,7 @@ def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
         TrainingError: fewer acceptable updates than the study's minimum.
     """
     number, began = checkpoint.number + 1, time.monotonic()
-    online = gather(run, [m.name for m in run.roster.training()], needed=run.quorum)
-    online |= run.exchange.online()
+    online = gather(run, needed=run.quorum, grace=_grace(run, checkpoint))
     run.reporter.say(phase=progress.ROUND, round_number=number)
     members = [member for member in run.roster.members if member.name in online]
     expected = Expected(number, fingerprint_of(checkpoint.weights), checkpoint.weights)

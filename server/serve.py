@@ -34,6 +34,7 @@ def serve(config: ServerConfig, say: Say) -> int:
         DeploymentError: the port is taken, or a process does not start or ends by itself.
     """
     _require_free_port(config)
+    ready_mark(config).unlink(missing_ok=True)
     config.logs.mkdir(parents=True, exist_ok=True)
     config.state.mkdir(parents=True, exist_ok=True)
     control.write_flower_settings(config)

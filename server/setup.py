@@ -7,6 +7,7 @@ from ghanet_model.certificates import (
     make_server_certificate,
     server_certificate_serves,
 )
+from ghanet_model.errors import SettingsError
 from ghanet_model.files import write_atomic
 from ghanet_model.invitation import INVITATION_FILE, make_invitation, write_invitation
 from ghanet_model.keys import make_release_key
@@ -60,8 +61,15 @@ def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
     """Make a coordinator's folder: settings, keys, certificates, a study to edit.
 
     Raises:
-        SettingsError: host or port cannot be used, or a study that is there already is wrong.
+        SettingsError: host or port cannot be used, a study that is there already is wrong, or
+            there are keys, which would be lost.
     """
+    for name in ("ca.key", "release.key"):
+        if (folder / "keys" / name).exists():
+            raise SettingsError(
+                f"keys/{name} exists in {folder}, but no {SERVER_FILE}",
+                hint=f"restore {SERVER_FILE}, or choose another folder with --folder",
+            )
     config = ServerConfig(folder=folder.resolve(), host=host, port=port)
     make_authority(config.keys, name=f"G-HANet consortium of {host}")
     make_server_certificate(config.keys, [host])

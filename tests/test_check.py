@@ -125,7 +125,7 @@ def test_site_that_only_predicts(site):
 def test_too_few_training_cases(site):
     """A site with outcomes but too few cases to train on cannot take part."""
     edit(site / "study.yaml", "minimum_cases: 5", "minimum_cases: 13")
-    expected = "clinical.csv: 12 usable cases to train on, the study needs 13"
+    expected = "site.yaml: 12 usable cases to train on, the study needs 13"
     assert told(site) == [expected]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from demo.cohorts import ENCODER, FEATURES
-from local import CLIENT, COORDINATOR, SERVER, LocalConsortium
+from local import CLIENT, COORDINATOR, HERE, SERVER, LocalConsortium
 from support import processes_below, write_cohort, write_study
 
 from ghanet_model.certificates import make_authority
@@ -81,33 +81,52 @@ def wait_for_round(folder: Path, number: int, seconds: float = 240) -> None:
     raise TimeoutError(f"round {number} did not begin: {read_progress(folder / 'state')}")
 
 
-@pytest.fixture(scope="module")
-def interrupted(consortium: LocalConsortium) -> subprocess.CompletedProcess[str]:
-    """What ``train`` said when its ServerApp was killed in round 3."""
-    training = subprocess.Popen(
-        [Path(os.sys.executable).parent / SERVER, "train"],
+def start_training(consortium: LocalConsortium) -> subprocess.Popen[str]:
+    """``train`` in the background."""
+    return subprocess.Popen(
+        [HERE / SERVER, "train"],
         cwd=consortium.coordinator,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def end_of(training: subprocess.Popen[str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """What ``train`` said in the end."""
+    out, err = training.communicate(timeout=seconds)
+    return subprocess.CompletedProcess([], training.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def interrupted(consortium: LocalConsortium) -> subprocess.CompletedProcess[str]:
+    """What ``train`` said when its ServerApp was killed in round 3."""
+    training = start_training(consortium)
     wait_for_round(consortium.coordinator, 3)
     os.kill(server_app(consortium.coordinator), signal.SIGKILL)
-    out, err = training.communicate(timeout=60)
-    return subprocess.CompletedProcess([], training.returncode, out, err)
+    return end_of(training, 60)
 
 
 @pytest.fixture(scope="module")
 def finished(
     consortium: LocalConsortium, interrupted: subprocess.CompletedProcess[str]
 ) -> subprocess.CompletedProcess[str]:
-    """What the second ``train`` said; one hospital's table turned into a folder before it."""
+    """What the second ``train`` said.
+
+    Before it, a table of hospital-d becomes a folder; in round 4, hospital-b is killed and started.
+    """
     assert interrupted.returncode == 1
     clinical = consortium.site("hospital-d") / "clinical.csv"
     clinical.rename(clinical.with_suffix(".kept"))
     clinical.mkdir()
     (clinical / CANARY).touch()
-    done = consortium.train(check=False)
+    training = start_training(consortium)
+    wait_for_round(consortium.coordinator, 4)
+    killed = consortium.running.pop("hospital-b")
+    killed.kill()
+    killed.wait()
+    consortium.start_site("hospital-b")
+    done = end_of(training, 300)
     clinical.joinpath(CANARY).unlink()
     clinical.rmdir()
     clinical.with_suffix(".kept").rename(clinical)
@@ -135,6 +154,18 @@ def test_training_goes_on_from_the_round_that_was_killed(
     folder, study = consortium.coordinator, read_study(consortium.coordinator)
     checkpoint = read_checkpoint(folder / "state" / "checkpoints", study=study.digest)
     assert [record.number for record in checkpoint.history] == [1, 2, 3, 4]
+
+
+def test_a_killed_hospital_comes_back_into_its_round(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """Killed in round 4 and started again, it is asked again, and the round has its update."""
+    folder, study = consortium.coordinator, read_study(consortium.coordinator)
+    checkpoint = read_checkpoint(folder / "state" / "checkpoints", study=study.digest)
+    last = {site.name: site for site in checkpoint.history[-1].sites}
+    assert last["hospital-b"].trained
+    said = (consortium.site("hospital-b") / "start.log").read_text()
+    assert "it takes a minute to be let in again" in said
 
 
 def test_a_hospital_that_raises_sends_a_code(

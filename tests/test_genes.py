@@ -39,7 +39,8 @@ def values_of(seed: int, cases: int) -> np.ndarray:
 
 def panel_of(study: StudyConfig) -> GenePanel:
     """The panel of 40 cases."""
-    return make_panel(study, gene_sums(values_of(0, 40), clip=study.gene_clip, minimum_cases=3))
+    sums = gene_sums(values_of(0, 40), clip=study.gene_clip, minimum_cases=3)
+    return make_panel(study, sums, sites=1)
 
 
 def test_candidates_are_sorted_and_unique():
@@ -54,7 +55,7 @@ def test_federated_scaling_equals_pooled_scaling(sizes, seed):
     """Mean and sd of the panel are those of the pooled clipped table."""
     tables = [values_of(seed + i, cases) for i, cases in enumerate(sizes)]
     sums = reduce(add, (gene_sums(t, clip=5.0, minimum_cases=3) for t in tables))
-    panel = make_panel(make_study(), sums)
+    panel = make_panel(make_study(), sums, sites=len(tables))
     pooled = np.clip(np.concatenate(tables), -5, 5)
     np.testing.assert_allclose(panel.mean, np.nanmean(pooled, axis=0), atol=1e-9, rtol=0)
     np.testing.assert_allclose(panel.sd, np.nanstd(pooled, axis=0), atol=1e-9, rtol=0)
@@ -93,16 +94,25 @@ def test_panel_keeps_what_every_gene_site_measured():
     short[:, 0] = np.nan
     tables = [values_of(1, 30), short, np.full((30, 6), np.nan)]
     sums = reduce(add, (gene_sums(t, clip=5.0, minimum_cases=3) for t in tables))
-    panel = make_panel(make_study(), sums)
+    panel = make_panel(make_study(), sums, sites=2)
     assert panel.columns == candidate_columns(make_study())[1:]
     assert panel.group_sizes == (3, 4)
+
+
+def test_sites_that_share_no_column_have_no_panel():
+    """Two sites with different genes are told so, rather than given genes of one site each."""
+    left, right = values_of(1, 30), values_of(2, 30)
+    left[:, :3], right[:, 3:] = np.nan, np.nan
+    sums = gene_sums(left, clip=5.0, minimum_cases=3) + gene_sums(right, clip=5.0, minimum_cases=3)
+    with pytest.raises(GenesError, match="no gene that every site"):
+        make_panel(make_study(), sums, sites=2)
 
 
 def test_constant_columns_are_left_out():
     """A column without variance cannot be scaled."""
     values = values_of(0, 30)
     values[:, 5] = 4.9
-    panel = make_panel(make_study(), gene_sums(values, clip=5.0, minimum_cases=3))
+    panel = make_panel(make_study(), gene_sums(values, clip=5.0, minimum_cases=3), sites=1)
     assert "C_rnaseq" not in panel.columns
 
 
@@ -111,13 +121,17 @@ def test_empty_group_is_named():
     values = values_of(0, 30)
     values[:, 2:] = np.nan
     with pytest.raises(GenesError, match="'second'"):
-        make_panel(make_study(), gene_sums(values, clip=5.0, minimum_cases=3))
+        make_panel(make_study(), gene_sums(values, clip=5.0, minimum_cases=3), sites=1)
 
 
 def test_no_gene_site_is_an_error():
     """Without any measured gene there is no panel."""
-    with pytest.raises(GenesError, match="no site measured"):
-        make_panel(make_study(), gene_sums(np.full((30, 6), np.nan), clip=5.0, minimum_cases=3))
+    with pytest.raises(GenesError, match="no gene that every site"):
+        make_panel(
+            make_study(),
+            gene_sums(np.full((30, 6), np.nan), clip=5.0, minimum_cases=3),
+            sites=1,
+        )
 
 
 @pytest.mark.parametrize("spoil", [np.ones(5), np.array([1, 1, np.nan, 1, 1, 1.0])])
@@ -125,7 +139,9 @@ def test_sums_that_do_not_fit_are_refused(spoil):
     """Sums of another width, or with NaN, make no panel."""
     good = np.ones(6)
     with pytest.raises(GenesError, match="6 candidate columns"):
-        make_panel(make_study(), GeneSums(count=good, total=spoil, squares=good, sites=good))
+        make_panel(
+            make_study(), GeneSums(count=good, total=spoil, squares=good, sites=good), sites=1
+        )
 
 
 def test_scaled_values_are_standard():

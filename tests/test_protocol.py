@@ -42,7 +42,7 @@ REPLY = RoundReply(
     seconds=3.5,
     evaluation=SUMS,
     training_risk=None,
-    withheld="few cases",
+    withheld="few_cases",
     trained=WEIGHTS,
 )
 MESSAGES = [
@@ -283,3 +283,10 @@ def test_spoilt_messages_raise_only_our_errors(message, values, data):
         blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
     found = read_if_good(type(message), {**record.values, **values}, bytes(blob))
     assert found is None or type(found) is type(message)
+
+
+def test_a_text_in_place_of_a_code_is_refused():
+    """Why a sum is withheld is one of our words; a hospital cannot put a text into reports."""
+    record = replace(REPLY, withheld="[/bold] patient 7").to_record()
+    with pytest.raises(ProtocolError, match="unknown reason"):
+        RoundReply.from_record(record)

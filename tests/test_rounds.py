@@ -1,6 +1,7 @@
 """Whole rounds without Flower: real hospitals' answers, real sums, real files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from support import LocalExchange, join, make_consortium, make_run, run, write_s
 import server.cli
 from client.answers import open_site, round_seed
 from client.bags import training_bags
-from ghanet_model.errors import StudyError, TrainingError
+from ghanet_model.errors import ReleaseError, StudyError, TrainingError
 from ghanet_model.genes import GenePanel, gene_sums, make_panel
 from ghanet_model.network import DECODERS, new_model
 from ghanet_model.release import model_config, read_release
@@ -20,6 +21,7 @@ from ghanet_model.training import TrainingSettings, train
 from ghanet_model.weights import weights_of
 from server.checkpoint import Checkpoint
 from server.finish import deliver, evaluate_final, release
+from server.report import report_of
 from server.rounds import Run, fix_panel, one_round, start_or_resume, train_rounds
 
 
@@ -70,7 +72,8 @@ def test_the_panel_of_sums_equals_the_panel_of_pooled_cases(consortium: Path) ->
     genes = [
         open_site(consortium / n).cohort().training_genes for n in ("hospital-a", "hospital-b")
     ]
-    pooled = make_panel(study, gene_sums(np.concatenate(genes), clip=5.0, minimum_cases=10))
+    sums = gene_sums(np.concatenate(genes), clip=5.0, minimum_cases=10)
+    pooled = make_panel(study, sums, sites=1)
     assert panel.columns == pooled.columns
     np.testing.assert_allclose(panel.mean, pooled.mean, atol=1e-12)
     np.testing.assert_allclose(panel.sd, pooled.sd, atol=1e-12)
@@ -172,7 +175,7 @@ def test_few_cases_give_no_evaluation_sum(tmp_path: Path) -> None:
     after = one_round(one, start_or_resume(one, panel), panel)
     record = {site.name: site for site in after.history[0].sites}
     assert record["hospital-a"].evaluation is None
-    assert record["hospital-a"].withheld == "fewer than 15 cases to evaluate"
+    assert record["hospital-a"].withheld == "few_cases"
     assert record["hospital-b"].evaluation.cases == 15
 
 
@@ -188,7 +191,7 @@ def test_no_answer_holds_anything_that_names_a_case(consortium: Path) -> None:
     """Scalars of answers are counts, sums, digests and fixed words."""
     finish(one := make_run(consortium))
     texts = {v for _, r in one.exchange.answers for v in r.values.values() if isinstance(v, str)}
-    assert all(len(t) in (0, 64) for t in texts)
+    assert all(t == "" or len(t) == 64 for t in texts)
     assert "B0003" not in json.dumps([dict(r.values) for _, r in one.exchange.answers])
 
 
@@ -202,3 +205,48 @@ def test_a_tampered_release_is_not_put_into_the_inbox(consortium: Path) -> None:
     left = deliver(one, bytes(content))
     assert left["hospital-d"] == "it refused the release"
     assert not (consortium / "hospital-d" / "inbox").exists()
+
+
+def test_a_hospital_that_was_away_gets_the_release_later(consortium: Path) -> None:
+    """One enrolled after the end receives the same release and stands in the report."""
+    finish(make_run(consortium))
+    join(consortium, "hospital-z", role="infers", genes=False)
+    later = make_run(consortium)
+    checkpoint = finish(later)
+    assert [name for kind, name in later.exchange.asked] == ["hospital-z"]
+    final = evaluate_final(later, checkpoint, fix_panel(later))
+    report = report_of(later.study, later.roster, checkpoint, final)
+    assert report["sites"][-1]["note"] == "enrolled later"
+
+
+def test_a_release_of_another_training_is_not_delivered(consortium: Path) -> None:
+    """A release file that does not hold the last checkpoint's weights stops the run."""
+    finish(make_run(consortium))
+    shutil.rmtree(consortium / "coordinator" / "state")
+    table = consortium / "hospital-a" / "clinical.csv"
+    table.write_text(table.read_text().replace(",1,train", ",0,train", 1))
+    with pytest.raises(ReleaseError, match="another training"):
+        finish(make_run(consortium))
+
+
+def test_too_few_cases_with_genes_keep_the_decoders_at_home(consortium: Path) -> None:
+    """A hospital with genes of two cases is left out rather than sending what they taught."""
+    one = make_run(consortium)
+    panel = fix_panel(one)
+    genes = consortium / "hospital-a" / "genes.csv"
+    genes.write_text("\n".join(genes.read_text().splitlines()[:3]) + "\n")
+    with pytest.raises(TrainingError, match="hospital-a: its genes cannot be used"):
+        one_round(one, start_or_resume(one, panel), panel)
+
+
+def test_the_final_evaluation_needs_the_same_quorum(consortium: Path) -> None:
+    """Cut-offs are never those of the hospitals that happened to answer."""
+    one = make_run(consortium)
+    panel = fix_panel(one)
+    checkpoint = train_rounds(one, panel)
+    table = consortium / "hospital-b" / "clinical.csv"
+    table.rename(table.with_suffix(".away"))
+    with pytest.raises(TrainingError, match=r"final evaluation: 1 of 2 hospitals answered"):
+        evaluate_final(one, checkpoint, panel)
+    table.with_suffix(".away").rename(table)
+    assert evaluate_final(one, checkpoint, panel).training_risk.cases == 20 + 30

@@ -123,12 +123,12 @@ def _delay_after_refusal(config: SiteConfig, say: Say, refusals: int) -> float:
         DeploymentError: neither can be the reason any more.
     """
     known = _mark(config).exists()
+    if refusals == 1 and known:
+        say("after a connection that ended without goodbye, it takes a minute to be let in again")
+        return LOCK_OUT_SECONDS
     if refusals == 1:
         say("the coordinator did not accept this hospital's key; trying once more")
         return RETRY_SECONDS
-    if refusals == 2 and known:
-        say("after a connection that ended without goodbye, it takes a minute to be let in again")
-        return LOCK_OUT_SECONDS
     word = "no longer accepts" if known else "does not know"
     raise DeploymentError(
         f"the coordinator at {config.server} {word} this hospital's key",

@@ -47,7 +47,7 @@ def plant_canary(home: Path) -> dict[str, object]:
 def consortium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalConsortium]:
     """Three hospitals and a coordinator, all processes real; the canary lives in each hospital."""
     with LocalConsortium(tmp_path_factory.mktemp("consortium")) as found:
-        write_study(found.coordinator, rounds=ROUNDS)
+        write_study(found.coordinator, rounds=ROUNDS, round_minutes=6)
         found.init_coordinator()
         for name in SITES:
             genes = name != "hospital-d"

@@ -17,12 +17,12 @@ from ghanet_model.network import DECODERS, GHANet
 from ghanet_model.protocol import (
     DeliveryAsk,
     DeliveryReply,
-    Record,
     RoundAsk,
     RoundReply,
     StatisticsAsk,
     StatisticsReply,
 )
+from ghanet_model.record import Record
 from ghanet_model.release import model_config, verify_release
 from ghanet_model.study import RELEASE_SUFFIX, StudyConfig, read_study
 from ghanet_model.training import TrainingReport, TrainingSettings, evaluate, train

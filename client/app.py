@@ -56,7 +56,7 @@ def reply_to(message: Message, kind: str) -> Message:
 
 
 def _answer(message: Message, kind: str, folder: Path) -> Message:
-    from ghanet_model.protocol import Record  # noqa: PLC0415 - torch takes seconds
+    from ghanet_model.record import Record  # noqa: PLC0415 - torch takes seconds
 
     from .answers import answer, open_site  # noqa: PLC0415 - the same
 

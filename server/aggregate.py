@@ -20,6 +20,12 @@ class Expected:
     like: Arrays  # these weights
 
 
+def check_round(reply: RoundReply, number: int, base: str) -> None:
+    """Refuse an answer to another question: another round, or other weights that came in."""
+    if reply.number != number or reply.base != base:
+        raise WeightsError("its answer belongs to another round")
+
+
 def check_update(reply: RoundReply, expected: Expected, *, asked_genes: bool) -> None:
     """Refuse an update that cannot be averaged.
 
@@ -27,8 +33,7 @@ def check_update(reply: RoundReply, expected: Expected, *, asked_genes: bool) ->
         WeightsError: another round or base, no cases, other arrays than the branches that were
             trained, a wrong shape, or a value that is not finite.
     """
-    if reply.number != expected.number or reply.base != expected.base:
-        raise WeightsError("update belongs to another round")
+    check_round(reply, expected.number, expected.base)
     if reply.cases < 1 or max(reply.gene_cases, reply.events) > reply.cases:
         raise WeightsError(f"update claims {reply.cases} cases, {reply.gene_cases} with genes")
     if reply.gene_cases and not asked_genes:

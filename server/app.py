@@ -18,7 +18,8 @@ from .grid import FlowerExchange
 from .progress import FAILED, FINISHED, Progress, Reporter, run_lock
 from .report import write_report
 from .roster import read_roster
-from .rounds import Run, fix_panel, train_rounds
+from .rounds import fix_panel, train_rounds
+from .run import Run
 
 log = logging.getLogger("ghanet")
 

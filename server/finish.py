@@ -17,16 +17,19 @@ from ghanet_model.errors import ProtocolError, ReleaseError, StudyError
 from ghanet_model.files import sha256, write_atomic, write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
-from ghanet_model.protocol import DeliveryAsk, DeliveryReply, Record, RoundReply
+from ghanet_model.protocol import DeliveryAsk, DeliveryReply, RoundReply
+from ghanet_model.record import Record
 from ghanet_model.release import NOTICE, make_release, read_release
 from ghanet_model.study import RELEASE_SUFFIX
 from ghanet_model.weights import fingerprint_of
 from ghanet_model.wire import DELIVERY, ROUND
 
 from . import progress
+from .aggregate import check_round
 from .card import model_card
 from .checkpoint import Checkpoint, SiteRound, round_from_json, sums_from_json
-from .rounds import FINAL_FILE, REASONS, Run, ask_all, gather, require, round_asks, site_rounds
+from .rounds import FINAL_FILE, round_asks, site_rounds
+from .run import REASONS, Run, ask_all, gather, require
 
 DELIVERIES_FILE = "deliveries.json"
 TERTILE = 0.4307  # standard deviations from the mean to a normal distribution's tertiles
@@ -62,8 +65,9 @@ def evaluate_final(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> FinalE
 
     def read(_: str, record: Record) -> RoundReply:
         reply = RoundReply.from_record(record)
-        if reply.number != number or reply.base != base or reply.trained:
-            raise ProtocolError(REASONS["protocol"])
+        check_round(reply, number, base)
+        if reply.trained:
+            raise ProtocolError("it trained without being asked to")
         return reply
 
     asks = round_asks(run, members, checkpoint, panel, final=True)

@@ -13,7 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from ghanet_model.errors import DeploymentError, ProtocolError, RefusedError
-from ghanet_model.protocol import Record
+from ghanet_model.record import Record
 from ghanet_model.wire import ARRAYS, BLOB, MESSAGE_TYPES, VALUES
 
 POLL_SECONDS = 0.2
@@ -74,7 +74,7 @@ class FlowerExchange:
         seconds: float,
         on_answer: Callable[[str], None],
     ) -> dict[str, Record | str]:
-        """Ask each hospital and wait; see ``rounds.Exchange``."""
+        """Ask each hospital and wait; see ``run.Exchange``."""
         nodes = self.nodes()
         post = Post(self, kind, asks, end=time.monotonic() + seconds)
         for name in asks:

@@ -12,10 +12,10 @@ import client.cli
 import server.cli
 from client.answers import answer, open_site
 from ghanet_model.errors import GHANetError
-from ghanet_model.protocol import Record
+from ghanet_model.record import Record
 from server.progress import Progress, Reporter
 from server.roster import read_roster
-from server.rounds import Run
+from server.run import Run
 from server.setup import read_server, read_study
 
 STUDY = f"""\

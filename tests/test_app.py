@@ -9,7 +9,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
 from ghanet_model.errors import CohortError
-from ghanet_model.protocol import Record
+from ghanet_model.record import Record
 from ghanet_model.wire import ARRAYS, BLOB, ERROR, VALUES
 from server.grid import _record_of
 

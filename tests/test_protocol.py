@@ -14,12 +14,12 @@ from ghanet_model.metrics import Concordance, EvaluationSums
 from ghanet_model.protocol import (
     DeliveryAsk,
     DeliveryReply,
-    Record,
     RoundAsk,
     RoundReply,
     StatisticsAsk,
     StatisticsReply,
 )
+from ghanet_model.record import Record
 from ghanet_model.wire import ERROR
 
 WEIGHTS = {"a.weight": np.ones((2, 3), np.float32), "b": np.zeros(1, np.float32)}

@@ -22,7 +22,8 @@ from ghanet_model.weights import weights_of
 from server.checkpoint import Checkpoint
 from server.finish import deliver, evaluate_final, release
 from server.report import report_of
-from server.rounds import Run, fix_panel, one_round, start_or_resume, train_rounds
+from server.rounds import fix_panel, one_round, start_or_resume, train_rounds
+from server.run import Run
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""Record: what travels, named scalars and arrays; trusted only after it was read. No Flower."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ProtocolError, RefusedError, WeightsError
+from .weights import from_safetensors, to_safetensors
+from .wire import ERROR
+
+_CODE = re.compile(r"[a-z_]{1,39}")  # of an error
+Scalar: TypeAlias = int | float | str | bool
+Vector: TypeAlias = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What travels: named scalars and named arrays."""
+
+    values: Mapping[str, Scalar]
+    arrays: Mapping[str, Vector] = field(default_factory=dict)
+
+    def packed(self) -> NDArray[np.uint8]:
+        """All arrays as the bytes of one safetensors file: one object on the wire, no pickle."""
+        return np.frombuffer(to_safetensors(self.arrays), np.uint8)
+
+    @classmethod
+    def unpack(cls, values: Mapping[str, object], blob: NDArray[np.uint8]) -> "Record":
+        """The record of what arrived; a coded refusal is a ``RefusedError``.
+
+        Raises:
+            RefusedError: the other side sent an error code instead of an answer.
+            ProtocolError: a value or the arrays are not what a record holds.
+        """
+        code = values.get(ERROR)
+        if isinstance(code, str):
+            raise RefusedError(code if _CODE.fullmatch(code) else "protocol")
+        if blob.dtype != np.uint8 or blob.ndim != 1:
+            raise ProtocolError("message has arrays that are not safetensors")
+        scalars = {k: v for k, v in values.items() if isinstance(v, (bool, int, float, str))}
+        try:
+            return cls(scalars, from_safetensors(blob.tobytes(), where="message"))
+        except WeightsError as error:
+            raise ProtocolError(str(error)) from None
+
+    def value(self, key: str, kind: type[Scalar]) -> Scalar:
+        """The scalar ``key``, of exactly this type.
+
+        Raises:
+            ProtocolError: absent, or of another type.
+        """
+        found = self.values.get(key)
+        if type(found) is not kind:
+            raise ProtocolError(f"message lacks '{key}' ({kind.__name__})")
+        return found
+
+    def text(self, key: str) -> str:
+        """A string."""
+        return str(self.value(key, str))
+
+    def whole(self, key: str) -> int:
+        """A count: a whole number, not negative."""
+        number = int(self.value(key, int))
+        if number < 0:
+            raise ProtocolError(f"message has a negative '{key}'")
+        return number
+
+    def number(self, key: str) -> float:
+        """A finite number."""
+        number = float(self.value(key, float))
+        if not np.isfinite(number):
+            raise ProtocolError(f"message has '{key}' that is not finite")
+        return number
+
+    def flag(self, key: str) -> bool:
+        """A yes or no."""
+        return bool(self.value(key, bool))
+
+    def array(self, key: str, dtype: type[np.generic], size: int | None = None) -> Vector:
+        """A finite one-dimensional array of this type, and of this size if given."""
+        found = self.arrays.get(key)
+        if found is None or found.dtype != dtype or found.ndim != 1:
+            raise ProtocolError(f"message lacks '{key}' (1-d {dtype.__name__})")
+        if size is not None and len(found) != size:
+            raise ProtocolError(f"message has {len(found)} values of '{key}', expected {size}")
+        if not np.isfinite(found).all():
+            raise ProtocolError(f"message has '{key}' that is not finite")
+        return found

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -111,9 +112,11 @@ def rest_of(now: progress.Progress) -> str:
 
 def report_table(report: dict[str, object]) -> Table:
     """The table of sites of a report."""
-    table = Table(title=f"{report['study']}: {report['rounds']} rounds", title_justify="left")
-    for column in ("site", "role", "genes", "cases", "events", "evaluated", "C before", "C after"):
-        table.add_column(column, justify="left" if column in ("site", "role") else "right")
+    title = f"{report['study']}: {report['rounds']} rounds, C-index before and after"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("site", "role", "genes", "cases", "events", "evaluated", "before", "after"):
+        text = column in ("site", "role")
+        table.add_column(column, justify="left" if text else "right", no_wrap=text)
     sites = report["sites"]
     for site in sites if isinstance(sites, list) else []:
         table.add_row(

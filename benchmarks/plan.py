@@ -36,7 +36,7 @@ RECIPES = {
     "compact": Recipe(rounds=8, local_epochs=4, batch_cases=8, learning_rate=2e-3),
     "published": Recipe(rounds=5, local_epochs=4, batch_cases=16, learning_rate=2e-4),
 }
-QUICK = {"rounds": 2, "local_epochs": 1}
+QUICK = {"rounds": 1, "local_epochs": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({platform.machine()}), no GPU used"
 
 
+def few(places: tuple[Place, ...]) -> tuple[Place, ...]:
+    """Two hospitals with genes and one without: the smallest that shows every arm."""
+    genes = [place for place in places if place.genes]
+    return (*genes[:2], *[place for place in places if not place.genes][:1])
+
+
 def make_plan(options: argparse.Namespace) -> Plan:
     """What to run, from the command line and the hospitals' folders.
 
@@ -72,6 +78,8 @@ def make_plan(options: argparse.Namespace) -> Plan:
         SettingsError, FeaturesError: the folders are not those of hospitals.
     """
     places = find_places(options.sites)
+    if options.quick:
+        places = few(places)
     groups = options.groups or options.sites / GROUPS_FILE
     if not groups.is_file():
         hint = "--groups FILE: a CSV with one column of symbols per group (signatures.csv)"

@@ -177,7 +177,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, help="of the federation; default: by preset")
     add("--local-epochs", type=int, help="in each round; default: by preset")
     add("--learning-rate", type=float, help="default: by preset")
-    add("--quick", action="store_true", help="one seed and few rounds: does it run?")
+    add("--quick", action="store_true", help="one seed, one round, three hospitals: does it run?")
     add("--check", action="store_true", help="exit 1 where a target is missed")
     add("--json", type=Path, help="write all numbers to this file")
     add("--work", type=Path, help="keep the deployments' folders here; default: a temporary folder")

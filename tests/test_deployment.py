@@ -99,8 +99,24 @@ def end_of(training: subprocess.Popen[str], seconds: float) -> subprocess.Comple
 
 
 @pytest.fixture(scope="module")
-def interrupted(consortium: LocalConsortium) -> subprocess.CompletedProcess[str]:
+def cut_off(consortium: LocalConsortium) -> subprocess.CompletedProcess[str]:
+    """What ``train`` said when the whole server was killed in round 2; it is started again."""
+    training = start_training(consortium)
+    wait_for_round(consortium.coordinator, 2)
+    killed = consortium.running.pop(COORDINATOR)
+    killed.kill()
+    killed.wait()
+    done = end_of(training, 60)
+    consortium.start_server()
+    return done
+
+
+@pytest.fixture(scope="module")
+def interrupted(
+    consortium: LocalConsortium, cut_off: subprocess.CompletedProcess[str]
+) -> subprocess.CompletedProcess[str]:
     """What ``train`` said when its ServerApp was killed in round 3."""
+    assert cut_off.returncode == 1
     training = start_training(consortium)
     wait_for_round(consortium.coordinator, 3)
     os.kill(server_app(consortium.coordinator), signal.SIGKILL)
@@ -133,6 +149,25 @@ def finished(
     return done
 
 
+def test_a_killed_server_is_one_clear_line(
+    consortium: LocalConsortium, cut_off: subprocess.CompletedProcess[str]
+) -> None:
+    """``train`` says where the run stopped, and the server can be started again."""
+    assert cut_off.stderr.splitlines()[0] == (
+        f"ghanet-server: error: the run stopped in round 2 of {ROUNDS}"
+    )
+    assert len(cut_off.stderr.splitlines()) == 2
+
+
+def test_hospitals_outlive_their_server(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """A hospital says that the server is gone and that it is back, and goes on by itself."""
+    said = (consortium.site("hospital-a") / "start.log").read_text()
+    assert "does not answer; trying again until it does" in said
+    assert "answers again" in said
+
+
 def test_a_killed_server_app_is_one_clear_line(
     interrupted: subprocess.CompletedProcess[str],
 ) -> None:
@@ -147,10 +182,10 @@ def test_a_killed_server_app_is_one_clear_line(
 def test_training_goes_on_from_the_round_that_was_killed(
     consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
 ) -> None:
-    """Rounds 1 and 2 are trained once; round 3 is repeated; the study ends."""
+    """Whole rounds are never repeated, rounds that were cut off are; the study ends."""
     assert finished.returncode == 0, finished.stderr
     log = (consortium.site("hospital-a") / "logs" / "site.log").read_text()
-    assert [log.count(f"round {n}: trained") for n in (1, 2, 4)] == [1, 1, 1]
+    assert [log.count(f"round {n}: trained") for n in (1, 4)] == [1, 1]
     folder, study = consortium.coordinator, read_study(consortium.coordinator)
     checkpoint = read_checkpoint(folder / "state" / "checkpoints", study=study.digest)
     assert [record.number for record in checkpoint.history] == [1, 2, 3, 4]

@@ -29,13 +29,10 @@ SIGNATURE_SIZE = 64  # bytes of an Ed25519 signature
 def make_site_key(path: Path) -> str:
     """Write a new hospital key and its public half; return the public half as one line."""
     key = ec.generate_private_key(ec.SECP384R1())
-    write_atomic(
-        path,
-        key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()),
-        private=True,
-    )
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     write_atomic(path.with_name(path.name + ".pub"), public + b"\n")
+    write_atomic(path, private, private=True)  # last: a private key is never without its half
     return public.decode()
 
 

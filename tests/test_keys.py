@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghanet_model.errors import KeysError
+from ghanet_model.files import write_atomic
 from ghanet_model.keys import (
     SIGNATURE_SIZE,
     fingerprint,
@@ -223,3 +224,17 @@ def test_an_unreadable_public_key_is_named(pem):
     """What is no public key is our error with its place."""
     with pytest.raises(KeysError, match=r"keys/release\.pub: not a public key"):
         release_fingerprint(pem, where="keys/release.pub")
+
+
+def test_a_kill_between_the_two_files_leaves_no_private_key(tmp_path, monkeypatch):
+    """The private half is written last, so that a second try makes a whole pair."""
+
+    def killed(path, content, **options):
+        if options.get("private"):
+            raise KeyboardInterrupt
+        write_atomic(path, content, **options)
+
+    monkeypatch.setattr("ghanet_model.keys.write_atomic", killed)
+    with pytest.raises(KeyboardInterrupt):
+        make_site_key(tmp_path / "site_key")
+    assert [path.name for path in tmp_path.iterdir()] == ["site_key.pub"]

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from ghanet_model.errors import ProtocolError, ReleaseError, StudyError
+from ghanet_model.errors import ReleaseError, StudyError
 from ghanet_model.files import sha256, write_atomic, write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
-from ghanet_model.protocol import DeliveryAsk, DeliveryReply, RoundReply
+from ghanet_model.protocol import DeliveryAsk, DeliveryReply
 from ghanet_model.record import Record
 from ghanet_model.release import NOTICE, make_release, read_release
 from ghanet_model.study import RELEASE_SUFFIX
@@ -25,10 +25,10 @@ from ghanet_model.weights import fingerprint_of
 from ghanet_model.wire import DELIVERY, ROUND
 
 from . import progress
-from .aggregate import check_round
+from .aggregate import Expected
 from .card import model_card
 from .checkpoint import Checkpoint, SiteRound, round_from_json, sums_from_json
-from .rounds import FINAL_FILE, round_asks, site_rounds
+from .rounds import FINAL_FILE, read_reply, round_asks, site_rounds
 from .run import REASONS, Run, ask_all, gather, require
 
 DELIVERIES_FILE = "deliveries.json"
@@ -61,17 +61,12 @@ def evaluate_final(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> FinalE
     online = gather(run, needed=run.quorum)
     run.reporter.say(phase=progress.FINAL)
     members = [member for member in run.roster.members if member.name in online]
-    number, base = checkpoint.number + 1, fingerprint_of(checkpoint.weights)
-
-    def read(_: str, record: Record) -> RoundReply:
-        reply = RoundReply.from_record(record)
-        check_round(reply, number, base)
-        if reply.trained:
-            raise ProtocolError("it trained without being asked to")
-        return reply
-
+    number, weights = checkpoint.number + 1, checkpoint.weights
+    expected = Expected(number, fingerprint_of(weights), weights)
     asks = round_asks(run, members, checkpoint, panel, final=True)
-    good, left_out = ask_all(run, ROUND, asks, read)
+    good, left_out = ask_all(
+        run, ROUND, asks, lambda _, record: read_reply(record, expected, train=False, genes=False)
+    )
     left_out |= {n: REASONS["offline"] for n in run.roster.names() if n not in online}
     risks = [reply.training_risk for reply in good.values() if reply.training_risk]
     require(number, len(risks), run.quorum, left_out, "final evaluation")

@@ -92,6 +92,22 @@ def round_asks(
     }
 
 
+def read_reply(record: Record, expected: Expected, *, train: bool, genes: bool) -> RoundReply:
+    """An answer to what was asked, and to nothing else.
+
+    Raises:
+        ProtocolError: not a reply, or an update that was not asked for.
+        WeightsError: another round, or an update that cannot be averaged.
+    """
+    reply = RoundReply.from_record(record)
+    check_round(reply, expected.number, expected.base)
+    if train:
+        check_update(reply, expected, asked_genes=genes)
+    elif reply.trained:
+        raise ProtocolError("it trained without being asked to")
+    return reply
+
+
 def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
     """Evaluate the incoming model everywhere, train it where the role says so, aggregate.
 
@@ -106,13 +122,8 @@ def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
     roles = {member.name: member for member in members}
 
     def read(name: str, record: Record) -> RoundReply:
-        reply = RoundReply.from_record(record)
-        check_round(reply, number, expected.base)
-        if roles[name].trains:
-            check_update(reply, expected, asked_genes=roles[name].has_genes)
-        elif reply.trained:
-            raise ProtocolError("it trained without being asked to")
-        return reply
+        member = roles[name]
+        return read_reply(record, expected, train=member.trains, genes=member.has_genes)
 
     asks = round_asks(run, members, checkpoint, panel, final=False)
     good, left_out = ask_all(run, ROUND, asks, read)

@@ -85,7 +85,7 @@ def test_weights_of_another_model_are_refused():
 
 def test_what_fits_is_taken():
     """The same names, shapes and type, in any order, are accepted."""
-    check_same_shape(dict(reversed(LIKE.items())), LIKE)
+    assert check_same_shape(dict(reversed(LIKE.items())), LIKE) is None
 
 
 def bad(name: str, value: float):

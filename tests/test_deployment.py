@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 CANARY = "CANARY7Q2XK9"
 SITES = ("hospital-a", "hospital-b", "hospital-d")
 ROUNDS = 4
+SERVER_GONE = "does not answer; trying again until it does"
 
 
 def plant_canary(home: Path) -> dict[str, object]:
@@ -81,6 +82,15 @@ def wait_for_round(folder: Path, number: int, seconds: float = 240) -> None:
     raise TimeoutError(f"round {number} did not begin: {read_progress(folder / 'state')}")
 
 
+def wait_until_said(log: Path, words: str, seconds: float = 120) -> None:
+    """Wait until a log holds these words; a hospital at work looks for its server afterwards."""
+    end = time.monotonic() + seconds
+    while words not in log.read_text():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{log.name} never said: {words}")
+        time.sleep(0.1)
+
+
 def start_training(consortium: LocalConsortium) -> subprocess.Popen[str]:
     """``train`` in the background."""
     return subprocess.Popen(
@@ -107,6 +117,7 @@ def cut_off(consortium: LocalConsortium) -> subprocess.CompletedProcess[str]:
     killed.kill()
     killed.wait()
     done = end_of(training, 60)
+    wait_until_said(consortium.site("hospital-a") / "start.log", SERVER_GONE)
     consortium.start_server()
     return done
 
@@ -164,7 +175,7 @@ def test_hospitals_outlive_their_server(
 ) -> None:
     """A hospital says that the server is gone and that it is back, and goes on by itself."""
     said = (consortium.site("hospital-a") / "start.log").read_text()
-    assert "does not answer; trying again until it does" in said
+    assert SERVER_GONE in said
     assert "answers again" in said
 
 

@@ -23,7 +23,7 @@ from client.bags import SiteBags, training_bags
 from ghanet_model.bag import Bag, Outcome
 from ghanet_model.errors import DeploymentError, StudyError
 from ghanet_model.genes import GenePanel, GeneSums, gene_sums, make_panel
-from ghanet_model.network import GHANet, new_model
+from ghanet_model.network import Network, new_model
 from ghanet_model.release import model_config
 from ghanet_model.study import StudyConfig, read_study
 from ghanet_model.training import TrainingSettings, train
@@ -127,7 +127,7 @@ def _predictions(path: Path, hospital: Hospital) -> NDArray[np.float64]:
 
 def learn(
     hospitals: Sequence[Hospital], study: StudyConfig, *, panel: GenePanel, name: str
-) -> GHANet:
+) -> Network:
     """A model trained in this process on the training cases of these hospitals, as one cohort.
 
     As long as the federation trains: ``local_epochs`` at a time, ``rounds`` times, the optimiser
@@ -155,7 +155,7 @@ def learn(
 
 
 def predict(
-    model: GHANet, hospitals: Sequence[Hospital], study: StudyConfig
+    model: Network, hospitals: Sequence[Hospital], study: StudyConfig
 ) -> NDArray[np.float64]:
     """The risk of every case, from slides alone."""
     risks = [

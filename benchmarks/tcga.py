@@ -41,7 +41,7 @@ from ghanet_model.commands import run_command
 from ghanet_model.errors import SettingsError, TrainingError
 from ghanet_model.files import write_json
 from ghanet_model.genes import GenePanel
-from ghanet_model.network import PRESETS
+from ghanet_model.sizes import PRESETS
 from ghanet_model.study import StudyConfig
 
 

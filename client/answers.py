@@ -2,18 +2,20 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from ghanet_model.bag import Bags, Outcome
+from ghanet_model.change import change_of
 from ghanet_model.errors import CohortError, GenesError, ReleaseError, SettingsError, StudyError
 from ghanet_model.files import sha256, write_atomic
 from ghanet_model.genes import GenePanel, gene_sums
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.metrics import EvaluationSums
-from ghanet_model.network import DECODERS, GHANet
+from ghanet_model.network import DECODERS, Network, new_model
 from ghanet_model.protocol import (
     DeliveryAsk,
     DeliveryReply,
@@ -24,38 +26,62 @@ from ghanet_model.protocol import (
 )
 from ghanet_model.record import Record
 from ghanet_model.release import model_config, verify_release
-from ghanet_model.study import RELEASE_SUFFIX, StudyConfig, read_study
+from ghanet_model.study import BFLOAT16, RELEASE_SUFFIX, StudyConfig, read_study
 from ghanet_model.training import TrainingReport, TrainingSettings, evaluate, train
-from ghanet_model.weights import fingerprint_of, load_weights, weights_of
+from ghanet_model.weights import Arrays, Update, load_weights, weights_of
 from ghanet_model.wire import DELIVERY, FEW_CASES, ROUND, STATISTICS
 
 from .bags import SiteBags, evaluation_bags, training_bags
-from .cohort import Cohort, require_cohort
+from .cache import FeatureCache
+from .cohort import Cohort
 from .config import SiteConfig, read_site
 from .features import FeatureFolder, find_features
+from .held import Held, incoming_weights
+from .memory import Memory
+from .watched import Watched
 
 INBOX = "inbox"
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A hospital ready to answer."""
+    """A hospital ready to answer one message."""
 
     config: SiteConfig
     study: StudyConfig
+    memory: Memory  # what outlives the message
+    require_wanted: Callable[[], None]  # raises when nobody waits for the answer any more
+    notes: list[str]  # about the work, for this hospital's log only
 
     def cohort(self) -> Cohort:
         """Its cases; refuses tables with a problem."""
-        return require_cohort(self.config, self.study)
+        return self.memory.cohort(self.config, self.study)
 
     def features(self) -> FeatureFolder:
         """Its feature files."""
         return find_features(self.config.features)
 
+    @property
+    def cache(self) -> FeatureCache:
+        """Features in memory."""
+        return self.memory.cache(self.config)
 
-def open_site(folder: Path) -> Site:
-    """Read site.yaml and study.yaml of a hospital's folder."""
-    return Site(read_site(folder), read_study(folder))
+    @property
+    def held(self) -> Held:
+        """The global weights that it received last."""
+        return self.memory.held(self.config)
+
+
+def open_site(
+    folder: Path,
+    memory: Memory | None = None,
+    *,
+    require_wanted: Callable[[], None] = lambda: None,
+    notes: list[str] | None = None,
+) -> Site:
+    """Read site.yaml and study.yaml of a hospital's folder; the rest when it is needed."""
+    memory, notes = memory or Memory(), [] if notes is None else notes
+    return Site(read_site(folder), read_study(folder), memory, require_wanted, notes)
 
 
 def answer(site: Site, kind: str, record: Record) -> Record:
@@ -100,10 +126,14 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
     require_study(site, ask.study)
     torch.set_num_threads(site.config.threads)
     panel = _panel_of(ask, site.study)
-    model = GHANet(model_config(site.study, panel))
-    load_weights(model, ask.weights)
+    model, held = new_model(model_config(site.study, panel), seed=site.study.seed), site.held
+    weights = incoming_weights(ask, held, lambda: weights_of(model))
+    load_weights(model, weights)
+    if site.study.exchange_precision == BFLOAT16:
+        held.keep(weights, ask.base)
     cohort, features = site.cohort(), site.features()
-    bags = training_bags(cohort, features, study=site.study, panel=panel if ask.genes else None)
+    genes = panel if ask.genes else None
+    bags = training_bags(cohort, features, study=site.study, panel=genes, cache=site.cache)
     evaluation, why = _evaluate(
         site, model, cohort, features, trains=ask.train or ask.training_risk
     )
@@ -111,13 +141,11 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
     if not ask.train:
         return _reply(ask, began, evaluation=evaluation, training_risk=risk, withheld=why)
     report = train_round(site, model, bags, ask)
-    trained = weights_of(model)
+    site.notes.append(str(report.times))
     gene_cases = sum(bags.has_genes)
-    if not gene_cases:
-        trained = {name: a for name, a in trained.items() if not name.startswith(DECODERS)}
     return RoundReply(
         number=ask.number,
-        base=fingerprint_of(ask.weights),
+        base=ask.base,
         cases=len(bags),
         events=sum(outcome.event for outcome in _known(bags)),
         gene_cases=gene_cases,
@@ -126,11 +154,21 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
         evaluation=evaluation,
         training_risk=None,
         withheld=why,
-        trained=trained,
+        update=update_of(site.study, model, weights, decoders=bool(gene_cases)),
     )
 
 
-def train_round(site: Site, model: GHANet, bags: SiteBags, ask: RoundAsk) -> TrainingReport:
+def update_of(study: StudyConfig, model: Network, base: Arrays, *, decoders: bool) -> Update:
+    """What training changed, as the study sends it; gene decoders only where they were trained."""
+    trained = {
+        name: array
+        for name, array in weights_of(model).items()
+        if decoders or not name.startswith(DECODERS)
+    }
+    return change_of(trained, base) if study.exchange_precision == BFLOAT16 else trained
+
+
+def train_round(site: Site, model: Network, bags: SiteBags, ask: RoundAsk) -> TrainingReport:
     """Train ``model`` in place for one round.
 
     Raises:
@@ -148,7 +186,7 @@ def train_round(site: Site, model: GHANet, bags: SiteBags, ask: RoundAsk) -> Tra
         )
     return train(
         model,
-        bags,
+        Watched(bags, site.require_wanted),
         TrainingSettings.from_study(site.study),
         outcomes=_known(bags),
         use_genes=ask.genes,
@@ -185,18 +223,19 @@ def _known(bags: SiteBags) -> list[Outcome]:
 
 
 def _evaluate(
-    site: Site, model: GHANet, cohort: Cohort, features: FeatureFolder, *, trains: bool
+    site: Site, model: Network, cohort: Cohort, features: FeatureFolder, *, trains: bool
 ) -> tuple[EvaluationSums | None, str]:
     """Sums over cases that training never sees."""
-    bags = evaluation_bags(cohort, features, study=site.study, trains=trains)
+    bags = evaluation_bags(cohort, features, study=site.study, trains=trains, cache=site.cache)
     return _sums_if_enough(site, model, bags)
 
 
-def _sums_if_enough(site: Site, model: GHANet, bags: Bags) -> tuple[EvaluationSums | None, str]:
+def _sums_if_enough(site: Site, model: Network, bags: Bags) -> tuple[EvaluationSums | None, str]:
     """Evaluation sums, or why there are none. A sum over a few cases would describe them."""
     if len(bags) < site.study.minimum_cases:
         return None, FEW_CASES
-    return evaluate(model, bags, device=torch.device(site.config.device)), ""
+    watched = Watched(bags, site.require_wanted)
+    return evaluate(model, watched, device=torch.device(site.config.device)), ""
 
 
 def _reply(
@@ -210,7 +249,7 @@ def _reply(
     """The reply of a hospital that did not train."""
     return RoundReply(
         number=ask.number,
-        base=fingerprint_of(ask.weights),
+        base=ask.base,
         cases=0,
         events=0,
         gene_cases=0,

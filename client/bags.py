@@ -1,16 +1,17 @@
 """Bags of a cohort: each case's slides and genes, read when asked for. A bag carries no name."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import overload
 
 import torch
 from torch import Tensor
 
 from ghanet_model.bag import Bag, Outcome
+from ghanet_model.batches import pack
 from ghanet_model.genes import GenePanel
 from ghanet_model.study import StudyConfig
 
+from .cache import CaseFiles, FeatureCache
 from .cohort import Case, Cohort
 from .features import FeatureFolder, read_features
 
@@ -18,7 +19,7 @@ Genes = tuple[Tensor, ...] | None  # one (n_g,) per group
 
 
 class SiteBags(Sequence[Bag]):
-    """Cases as bags; several slides of a case are one bag. Only file names are held in memory.
+    """Cases as bags; several slides of a case are one bag. Features stay in ``cache`` alone.
 
     Raises:
         FeaturesError: at once where a file is missing, when read where a file is no good.
@@ -31,17 +32,23 @@ class SiteBags(Sequence[Bag]):
         *,
         study: StudyConfig,
         genes: Sequence[Genes] | None = None,
+        cache: FeatureCache | None = None,
     ) -> None:
-        self._width, self._encoder = study.feature_width, study.encoder
-        self._files = [
-            [(features.file_of(s.slide_id, where=s.where), s.where) for s in case.slides]
+        self.files = [
+            CaseFiles(
+                tuple(features.file_of(s.slide_id, where=s.where) for s in case.slides),
+                width=study.feature_width,
+                encoder=study.encoder,
+            )
             for case in cases
         ]
+        self._where = [[slide.where for slide in case.slides] for case in cases]
+        self._cache = cache or FeatureCache(0)
         self.outcomes: tuple[Outcome | None, ...] = tuple(case.outcome for case in cases)
         self._genes: Sequence[Genes] = [None] * len(cases) if genes is None else genes
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     @overload
     def __getitem__(self, index: int) -> Bag: ...
@@ -50,12 +57,9 @@ class SiteBags(Sequence[Bag]):
     def __getitem__(self, index: int | slice) -> Bag | list[Bag]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        slides = [self._read(path, where) for path, where in self._files[index]]
-        features = slides[0] if len(slides) == 1 else torch.cat(slides)  # (N, D)
+        files, where = self.files[index], self._where[index]
+        features = self._cache.get(files, lambda: _read(files, where))  # (N, D)
         return Bag(features, self.outcomes[index], self._genes[index])
-
-    def _read(self, path: Path, where: str) -> Tensor:
-        return read_features(path, width=self._width, encoder=self._encoder, where=where)
 
     @property
     def has_genes(self) -> tuple[bool, ...]:
@@ -63,12 +67,26 @@ class SiteBags(Sequence[Bag]):
         return tuple(genes is not None for genes in self._genes)
 
 
+def _read(files: CaseFiles, where: Sequence[str]) -> Tensor:
+    """Features of all slides of a case, in the order of the table."""
+    slides = [
+        read_features(path, width=files.width, encoder=files.encoder, where=row)
+        for path, row in zip(files.paths, where, strict=True)
+    ]
+    return pack(slides, pin=False)
+
+
 def training_bags(
-    cohort: Cohort, features: FeatureFolder, *, study: StudyConfig, panel: GenePanel | None = None
+    cohort: Cohort,
+    features: FeatureFolder,
+    *,
+    study: StudyConfig,
+    panel: GenePanel | None = None,
+    cache: FeatureCache | None = None,
 ) -> SiteBags:
     """Cases that training may see: with an outcome and not held out."""
     chosen = [i for i, case in enumerate(cohort.cases) if case.can_train]
-    return _bags(cohort, chosen, features, study, panel)
+    return _bags(cohort, chosen, features, study=study, panel=panel, cache=cache)
 
 
 def evaluation_bags(
@@ -77,15 +95,18 @@ def evaluation_bags(
     *,
     study: StudyConfig,
     trains: bool,
-    panel: GenePanel | None = None,
+    cache: FeatureCache | None = None,
 ) -> SiteBags:
-    """Cases with an outcome: the held out at a site that trains, all at one that only infers."""
+    """Cases with an outcome: the held out at a site that trains, all at one that only infers.
+
+    Without genes: evaluation reads slides alone.
+    """
     chosen = [
         i
         for i, case in enumerate(cohort.cases)
         if case.outcome is not None and (case.held_out or not trains)
     ]
-    return _bags(cohort, chosen, features, study, panel)
+    return _bags(cohort, chosen, features, study=study, panel=None, cache=cache)
 
 
 def prediction_bags(cohort: Cohort, features: FeatureFolder, *, study: StudyConfig) -> SiteBags:
@@ -93,16 +114,21 @@ def prediction_bags(cohort: Cohort, features: FeatureFolder, *, study: StudyConf
     return SiteBags(cohort.cases, features, study=study)
 
 
-def _bags(
+def _bags(  # noqa: PLR0913 - what its two callers were given
     cohort: Cohort,
     chosen: list[int],
     features: FeatureFolder,
+    *,
     study: StudyConfig,
     panel: GenePanel | None,
+    cache: FeatureCache | None,
 ) -> SiteBags:
+    if cache is not None:  # a case that was withdrawn leaves memory too
+        cache.keep_only({features.path_of(slide.slide_id) for slide in cohort.slides})
     genes = None
     if panel is not None and cohort.genes is not None:
         groups = panel.scale(cohort.genes[chosen], cohort.gene_columns)
         rows = zip(*(torch.from_numpy(group) for group in groups), strict=True)
         genes = [None if all(g.isnan().all() for g in row) else tuple(row) for row in rows]
-    return SiteBags([cohort.cases[i] for i in chosen], features, study=study, genes=genes)
+    cases = [cohort.cases[i] for i in chosen]
+    return SiteBags(cases, features, study=study, genes=genes, cache=cache)

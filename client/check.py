@@ -13,6 +13,7 @@ from rich.progress import track
 from ghanet_model.errors import FeaturesError
 from ghanet_model.genes import candidate_columns, candidate_groups
 from ghanet_model.study import StudyConfig, read_study
+from ghanet_model.training import autocast
 
 from .cohort import Cohort, Slide, read_cohort
 from .config import SITE_FILE, SiteConfig, read_site
@@ -86,7 +87,7 @@ def check_site(folder: Path, *, console: Console | None = None) -> SiteReport:
         encoder=", ".join(sorted({config.encoder, *(f.encoder for f in facts if f.encoder)})),
         genes=_coverage(cohort, study),
         training=tuple(reasons),
-        problems=(*found, *unfit, *bad, *_device_problems(config)),
+        problems=(*found, *unfit, *bad, *_device_problems(config, study)),
     )
 
 
@@ -112,11 +113,13 @@ def _gene_notes(study: StudyConfig, cohort: Cohort) -> list[str]:
     return [f"no gene is measured in {study.minimum_cases} cases to train on"]
 
 
-def _device_problems(config: SiteConfig) -> list[Problem]:
+def _device_problems(config: SiteConfig, study: StudyConfig) -> list[Problem]:
     try:
         torch.zeros(1, device=config.device)
+        autocast(torch.device(config.device), study.training_precision)
     except (RuntimeError, AssertionError, NotImplementedError):
-        what = f"device '{config.device}' cannot be used on this machine"
+        precision = study.training_precision
+        what = f"device '{config.device}' cannot compute in {precision} on this machine"
         return [Problem(SITE_FILE, None, what, "use cpu, or install the driver and its torch")]
     return []
 

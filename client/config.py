@@ -42,6 +42,7 @@ class SiteConfig:
     columns: Columns = field(default_factory=Columns)
     device: str = "cpu"  # cpu, cuda, cuda:1 or mps
     threads: int = 2
+    cache_megabytes: int = 2000  # memory for features; 0: every file is read each time
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything is read or opened."""
@@ -53,6 +54,8 @@ class SiteConfig:
             raise _wrong("device", self.device, "cpu, cuda, cuda:1 or mps")
         if self.threads < 1:
             raise _wrong("threads", self.threads, "1 or more")
+        if self.cache_megabytes < 0:
+            raise _wrong("cache_megabytes", self.cache_megabytes, "0 or more")
 
 
 def require_site_name(name: str) -> None:
@@ -125,4 +128,5 @@ clinical: clinical.csv    # one row per case: case_id, time (months), event; opt
 
 device: cpu    # cpu, cuda, cuda:1 or mps
 threads: 2
+cache_megabytes: 2000    # memory that keeps features between rounds; 0: read files each time
 """

@@ -1,4 +1,4 @@
-"""``ghanet-client start``: SuperNode and SuperExec as one; waits, retries, says what is wrong."""
+"""``ghanet-client start``: SuperNode, SuperExec and trainer as one; retries, says what is wrong."""
 
 import random
 import secrets
@@ -25,6 +25,7 @@ from ghanet_model.processes import (
 )
 
 from .config import FOLDER_VARIABLE, LOG_FILE, SiteConfig
+from .keeper import trainer_beside
 
 LOCK_OUT_SECONDS = 65.0  # Flower holds a node that vanished for 60 s before it may come back
 FIRST_DELAY, LONGEST_DELAY, RETRY_SECONDS = 5.0, 900.0, 10.0
@@ -46,6 +47,14 @@ def connect(config: SiteConfig, say: Say) -> int:
     stopping = stop_on_signals()
     tail = threading.Thread(target=_tail, args=(config.folder, say, stopping), daemon=True)
     tail.start()
+    with trainer_beside(config.folder, say):
+        _stay_connected(config, say, stopping)
+    say("stopped")
+    return 0
+
+
+def _stay_connected(config: SiteConfig, say: Say, stopping: threading.Event) -> None:
+    """One connection after the other, until asked to stop."""
     delay, refusals = FIRST_DELAY, 0
     while not stopping.is_set():
         ended = _one_connection(config, say, stopping)
@@ -59,8 +68,6 @@ def connect(config: SiteConfig, say: Say) -> int:
         say(f"connection ended ({ended.why}); trying again in {delay:.0f} s")
         stopping.wait(delay)
         delay = min(LONGEST_DELAY, delay * 2 * random.uniform(0.8, 1.2))  # noqa: S311 - a delay
-    say("stopped")
-    return 0
 
 
 def require_server(config: SiteConfig) -> None:

@@ -60,6 +60,10 @@ class FeatureFolder:
             raise FeaturesError(
                 f"{where}: no feature file", hint="extract its features, or drop the row"
             )
+        return self.path_of(slide_id)
+
+    def path_of(self, slide_id: str) -> Path:
+        """Where a slide's file would be."""
         return self.path / f"{slide_id}.h5"
 
 
@@ -193,7 +197,7 @@ def _opened(path: Path, where: str) -> Iterator[h5py.File]:
     if any((path.parent / name).exists() for name in names):
         raise _unfinished(where)
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", rdcc_nbytes=0) as file:  # each chunk is read once: keep none
             yield file
     except FileNotFoundError:
         raise FeaturesError(f"{where}: no feature file", hint="extract it") from None

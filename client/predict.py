@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from rich.progress import Progress
 
+from ghanet_model.batches import read_ahead
 from ghanet_model.errors import FeaturesError, ReleaseError, SettingsError
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.release import NOTICE, Release, read_release
@@ -69,11 +70,12 @@ def predict_table(config: SiteConfig, release: Release, progress: Progress) -> s
     edges = [f"survival_{edge:g}_months" for edge in release.study.time_bin_edges]
     writer.writerow(["case_id", "risk", "risk_group", *edges])
     bar = progress.add_task("predicting", total=len(bags))
-    for case, bag in zip(cohort.cases, bags, strict=True):
-        prediction = model.predict([bag.features.to(device)])
-        risk = float(prediction.risk[0])
-        survival = survival_at_edges(prediction.survival)[0].tolist()  # (K-1,)
-        row = [f"{risk:.6f}", release.risk_group(risk), *(f"{s:.6f}" for s in survival)]
-        writer.writerow([case.case_id, *row])
-        progress.advance(bar)
+    with read_ahead(bags) as coming:
+        for case, bag in zip(cohort.cases, coming, strict=True):
+            prediction = model.predict([bag.features.to(device)])
+            risk = float(prediction.risk[0])
+            survival = survival_at_edges(prediction.survival)[0].tolist()  # (K-1,)
+            row = [f"{risk:.6f}", release.risk_group(risk), *(f"{s:.6f}" for s in survival)]
+            writer.writerow([case.case_id, *row])
+            progress.advance(bar)
     return buffer.getvalue()

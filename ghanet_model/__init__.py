@@ -8,7 +8,7 @@ from typing import Any
 
 _HOMES = {
     "GHANet": "network",
-    "GHANetConfig": "network",
+    "GHANetConfig": "sizes",
     "Prediction": "network",
     "Bag": "bag",
     "Outcome": "bag",

@@ -9,6 +9,7 @@ GHANetError
 ├── GenesError         gene tables and panels
 ├── FeaturesError      feature files
 ├── WeightsError       weights and updates that do not fit
+├── BehindError        a change of weights that are not held here
 ├── TrainingError      a round that cannot be trained or has too few sites
 ├── KeysError          keys and certificates
 ├── ReleaseError       releases that cannot be made, trusted or used
@@ -74,6 +75,12 @@ class WeightsError(GHANetError):
     """Weights or an update do not fit the model they claim to belong to."""
 
     code = "weights"
+
+
+class BehindError(GHANetError):
+    """A change builds on weights that this hospital does not hold; it needs them whole."""
+
+    code = "behind"
 
 
 class TrainingError(GHANetError):

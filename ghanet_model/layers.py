@@ -12,25 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .patches import attend
+
 CLOSED = 1e5  # taken off the similarity of patches outside the top: their softmax is exactly 0
 
 
 class Attended(NamedTuple):
-    """What attention returns."""
+    """What attention over patches returns."""
 
     tokens: Tensor  # (B, G, W)
-    similarity: tuple[Tensor, ...]  # B times (h, G, N), before softmax
+    similarity: Tensor  # (G, P), averaged over heads, before softmax; no gradient passes
 
 
-class Attention(nn.Module):
-    """Multi-head attention of few queries over the many rows of each case.
-
-    similarity_h = q_h (C W_k,h)^T / sqrt(d)  = (q_h W_k,h^T) C^T / sqrt(d)
-    out_h        = attention_h (C W_v,h)      = (attention_h C) W_v,h
-
-    The right-hand sides are exact and never build keys or values for P rows. Queries, keys and
-    values have no bias; the output has one. Dropout acts on the softmax over rows.
-    """
+class Heads(nn.Module):
+    """What all attention has: queries, keys and values without bias, an output with one."""
 
     def __init__(self, width: int, *, heads: int, head_width: int, dropout: float) -> None:
         super().__init__()
@@ -41,28 +36,59 @@ class Attention(nn.Module):
         self.to_output = nn.Linear(heads * head_width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, queries: Tensor, rows: Tensor, lengths: Sequence[int]) -> Attended:
-        """Each case's queries (B, G, W) attend to its own part of the rows (P, W)."""
-        cases = zip(self._fold(queries), torch.split(rows, list(lengths)), strict=True)
-        seen, similarity = [], []
-        for folded, own in cases:  # (h, G, W), (N, W)
-            similar = folded @ own.T  # (h, G, N)
-            seen.append(self.dropout(similar.softmax(dim=-1)) @ own)  # (h, G, W)
-            similarity.append(similar)
-        return Attended(self._unfold(torch.stack(seen)), tuple(similarity))
+    def split(self, layer: nn.Linear, tokens: Tensor) -> Tensor:
+        """(B, G, W) -> (B, h, G, d)."""
+        return torch.unflatten(layer(tokens), -1, (self.heads, -1)).transpose(1, 2)
 
-    def _fold(self, queries: Tensor) -> Tensor:
-        """Queries times keys' weights: (B, G, W) -> (B, h, G, W), ready to meet plain rows."""
-        q: Tensor = self.to_query(queries).view(*queries.shape[:2], self.heads, -1)  # (B, G, h, d)
-        keys = self.to_key.weight.view(self.heads, self.head_width, -1)  # (h, d, W)
-        return torch.einsum("bghd,hdw->bhgw", q / math.sqrt(self.head_width), keys)
+    def join(self, heads: Tensor) -> Tensor:
+        """(B, h, G, d) -> (B, G, W), in the parameters' float type."""
+        tokens: Tensor = self.to_output(heads.transpose(1, 2).flatten(2))
+        return tokens.to(self.to_output.weight.dtype)
 
-    def _unfold(self, seen: Tensor) -> Tensor:
-        """Attended rows times values' weights, then the output layer: (B, h, G, W) -> (B, G, W)."""
-        values = self.to_value.weight.view(self.heads, self.head_width, -1)  # (h, d, W)
-        heads = torch.einsum("bhgw,hdw->bghd", seen, values)
-        tokens: Tensor = self.to_output(heads.flatten(2))
-        return tokens
+
+class SelfAttention(Heads):
+    """Each case's G tokens attend to themselves. Dropout acts on the softmax."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, G, W) -> (B, G, W)."""
+        q, k, v = (
+            self.split(layer, tokens) for layer in (self.to_query, self.to_key, self.to_value)
+        )
+        chance = (q @ k.transpose(-1, -2) / math.sqrt(self.head_width)).softmax(dim=-1)
+        return self.join(self.dropout(chance) @ v)
+
+
+class PatchAttention(Heads):
+    """Few queries attend to the many rows C of each case, C = norm(row) for a norm given.
+
+    similarity_h = q_h (C W_k,h)^T / sqrt(d)  = (q_h W_k,h^T) C^T / sqrt(d)
+    out_h        = attention_h (C W_v,h)      = (attention_h C) W_v,h
+
+    The right-hand sides are exact and never build keys or values for P rows. Nor does the norm
+    ever multiply P rows: C = u n + m for unit rows u, and n and m go to the side of the queries.
+    """
+
+    def forward(
+        self, queries: Tensor, units: Tensor, lengths: Sequence[int], norm: nn.LayerNorm
+    ) -> Attended:
+        """Each case's queries (B, G, W) attend to its own part of the unit rows (P, W)."""
+        keys, values = (
+            torch.unflatten(layer.weight, 0, (self.heads, -1))
+            for layer in (self.to_key, self.to_value)
+        )  # (h, d, W)
+        asked = self.split(self.to_query, queries) / math.sqrt(self.head_width)  # (B, h, G, d)
+        folded = torch.einsum("bhgd,hdw->bhgw", asked, keys).flatten(1, 2)  # (B, hG, W)
+        folded = folded.to(norm.weight.dtype)
+        dropout = self.dropout.p if self.training else 0.0
+        seen, weight, similarity = attend(folded * norm.weight, units, lengths, dropout=dropout)
+        seen = seen * norm.weight + weight.unsqueeze(-1) * norm.bias  # (B, hG, W)
+        seen = torch.unflatten(seen, 1, (self.heads, -1))  # (B, h, G, W)
+        heads = torch.einsum("bhgw,hdw->bhgd", seen, values)
+        level = (folded.detach() @ norm.bias.detach()).T  # (hG, B): the same for all rows of a case
+        cases = torch.tensor(lengths, device=units.device)
+        similarity += level.repeat_interleave(cases, dim=1)
+        by_head = torch.unflatten(similarity, 0, (self.heads, -1))  # (h, G, P)
+        return Attended(self.join(heads), by_head.mean(dim=0))
 
 
 class FeedForward(nn.Module):
@@ -85,7 +111,7 @@ class PatchGate(nn.Module):
     """w = (tanh(H W_a + b_a) * sigmoid(H W_b + b_b)) W_c: how much each patch counts.
 
     The published gate adds one number to every w. It cancels in the softmax over patches and its
-    gradient is 0, so it is left out.
+    gradient is 0, so it is left out. Its parameters are here; ``patches.pool`` computes it.
     """
 
     def __init__(self, width: int, *, gate_width: int) -> None:
@@ -94,11 +120,11 @@ class PatchGate(nn.Module):
         self.opening = nn.Linear(width, gate_width)
         self.score = nn.Linear(gate_width, 1, bias=False)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """(P, W) -> (P,)."""
-        gated = self.content(patches).tanh() * self.opening(patches).sigmoid()  # (P, gate_width)
-        scores: Tensor = self.score(gated).squeeze(-1)
-        return scores
+    def forward(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weight (2A, W) and bias (2A) of both halves, score (A)."""
+        weight = torch.cat([self.content.weight, self.opening.weight])
+        bias = torch.cat([self.content.bias, self.opening.bias])
+        return weight, bias, self.score.weight.squeeze(0)
 
 
 class GeneDecoder(nn.Module):
@@ -132,19 +158,23 @@ class HyperConvolution(nn.Module):
         return mixed
 
 
-def patch_weights(scores: Tensor, similarity: Tensor, top_ratio: float) -> Tensor:
-    """P = (softmax(w) + softmax(M where M is at the top, else closed)) / 2, for one case.
+def group_weights(similarity: Tensor, lengths: Sequence[int], top_ratio: float) -> Tensor:
+    """softmax(M where M is at the top of its case, else closed): how much patches count by group.
 
     The top of a row is what reaches its ``max(1, int(top_ratio N))``-th largest value; ties stay.
     No gradient passes through M.
 
     Args:
-        scores: w (N,), from the gate.
-        similarity: M (G, N), averaged over heads.
-        top_ratio: share of patches at the top, above 0, at most 1.
+        similarity: M (G, P), averaged over heads.
+        lengths: patches N of each case.
+        top_ratio: share of a case's patches at the top, above 0, at most 1.
+
+    Returns:
+        (G, P); the rows of each case add up to 1.
     """
-    similarity = similarity.detach()
-    top = max(1, int(top_ratio * similarity.shape[1]))
-    least = similarity.topk(top, dim=1).values[:, -1:]  # (G, 1)
-    opened = similarity.where(similarity >= least, similarity - CLOSED)
-    return (scores.softmax(dim=0) + opened.softmax(dim=1)) / 2  # (G, N)
+    shares = []
+    for own in torch.split(similarity.detach(), list(lengths), dim=1):  # (G, N)
+        top = max(1, int(top_ratio * own.shape[1]))
+        least = own.topk(top, dim=1).values[:, -1:]  # (G, 1)
+        shares.append(own.where(own >= least, own - CLOSED).softmax(dim=1))
+    return torch.cat(shares, dim=1)

@@ -1,81 +1,34 @@
-"""G-HANet (arXiv 2403.10040): genes associated with patches, patches with survival.
+"""The networks. G-HANet (arXiv 2403.10040): genes associated with patches, patches with survival.
 
-A function of tensors: it reads no file, knows no case and draws no random number but dropout.
+Functions of tensors: they read no file, know no case and draw no random number but dropout.
 Shapes: B cases, N patches of one case, P patches of all cases packed, D feature width, W width,
 G gene groups, K time bins.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import FeaturesError, SettingsError
-from .layers import Attention, FeedForward, GeneDecoder, HyperConvolution, PatchGate, patch_weights
+from .errors import FeaturesError
+from .layers import (
+    FeedForward,
+    GeneDecoder,
+    HyperConvolution,
+    PatchAttention,
+    PatchGate,
+    SelfAttention,
+    group_weights,
+)
+from .patches import pool, prepare, project
+from .sizes import ABMIL, GHANetConfig
 from .survival import risk_from, survival_from
 
+PATCHES_AT_ONCE = 4_096  # in one packed prediction; bounds memory, a larger bag comes alone
 DECODERS = "decoders."  # parameters so named learn from genes alone; averaged over paired sites
-PRESETS = {
-    "published": {},
-    "compact": {"width": 64, "gate_width": 32, "head_width": 16, "expansion": 1, "bottleneck": 32},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GHANetConfig:
-    """Sizes of a G-HANet; the defaults are the published ones.
-
-    Raises:
-        SettingsError: a size below 1, no gene group or an empty one, a share out of range.
-    """
-
-    group_sizes: tuple[int, ...]  # genes in each of the G groups
-    feature_width: int = 1024  # D
-    width: int = 512  # W
-    gate_width: int = 256
-    heads: int = 4
-    head_width: int = 128
-    expansion: int = 4  # feed-forward layers are 2 * expansion * W wide inside, halved by GEGLU
-    bottleneck: int = 256  # each gene group's share of what the hazards are read from
-    time_bins: int = 4  # K
-    dropout: float = 0.25
-    top_ratio: float = 0.2  # share of patches that a gene group's hyperedge holds
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.type is int and getattr(self, field.name) < 1:
-                raise SettingsError(f"model: {field.name} is {getattr(self, field.name)}, below 1")
-        if not self.group_sizes or min(self.group_sizes) < 1:
-            raise SettingsError(
-                "model: a gene group is empty", hint="every group needs at least one gene"
-            )
-        if not 0 <= self.dropout < 1:
-            raise SettingsError(f"model: dropout is {self.dropout}, not from 0 up to 1")
-        if not 0 < self.top_ratio <= 1:
-            raise SettingsError(f"model: top_ratio is {self.top_ratio}, not above 0 and at most 1")
-
-    @classmethod
-    def preset(
-        cls,
-        name: str,
-        *,
-        group_sizes: tuple[int, ...],
-        feature_width: int,
-        time_bins: int,
-        dropout: float,
-    ) -> Self:
-        """Sizes by name: ``published``, or ``compact`` for CPUs and for privacy noise.
-
-        Raises:
-            SettingsError: another name, or sizes that cannot be.
-        """
-        if name not in PRESETS:
-            raise SettingsError(f"model: no preset '{name}'", hint=f"use {' or '.join(PRESETS)}")
-        given = {"feature_width": feature_width, "time_bins": time_bins}
-        return cls(group_sizes=group_sizes, dropout=dropout, **given, **PRESETS[name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +52,22 @@ class AssociationBranch(nn.Module):
         self.embed = nn.Linear(config.feature_width, width)
         self.dropout = nn.Dropout(config.dropout)
         self.queries = nn.Parameter(torch.empty(groups, width))  # T
-        self.attention = _attention(config)  # the same in both hops
+        self.attention = PatchAttention(config.width, **_heads(config))  # the same in both hops
         self.feed0, self.feed1 = _feed_forward(config), _feed_forward(config)
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.norm4, self.norm5, self.norm6 = (nn.LayerNorm(width) for _ in range(3))
 
-    def forward(
-        self, features: Tensor, lengths: Sequence[int]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Features (P, D) -> R (B, G, W) and, per case, M (G, N) of the second hop."""
-        rows = self.norm2(self.dropout(self.embed(features).relu()))  # (P, W), for both hops
+    def forward(self, features: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Features (P, D) -> R (B, G, W) and M (G, P) of the second hop."""
+        dropout = self.dropout.p if self.training else 0.0
+        units = project(features, self.embed, eps=self.norm2.eps, dropout=dropout)  # (P, W)
         queries = self.queries.expand(len(lengths), -1, -1)  # (B, G, W)
-        first = self.attention(self.norm1(queries), rows, lengths).tokens
+        first = self.attention(self.norm1(queries), units, lengths, self.norm2).tokens
         tokens = self.feed0(self.norm3(first)) + first  # (B, G, W)
-        second, similarity = self.attention(self.norm4(queries + tokens), rows, lengths)
+        again = self.norm4(queries + tokens)
+        second, similarity = self.attention(again, units, lengths, self.norm2)
         tokens = self.norm6(self.feed1(self.norm5(second)) + second)  # (B, G, W)
-        return tokens, tuple(own.detach().mean(dim=0) for own in similarity)
+        return tokens, similarity
 
 
 class SurvivalBranch(nn.Module):
@@ -127,37 +80,33 @@ class SurvivalBranch(nn.Module):
         self.embed, self.embed_norm = nn.Linear(config.feature_width, width), nn.LayerNorm(width)
         self.gate = PatchGate(width, gate_width=config.gate_width)
         self.convolution = HyperConvolution(width)
-        self.attention = _attention(config)
+        self.attention = SelfAttention(width, **_heads(config))
         self.feed_norm, self.feed = nn.LayerNorm(width), _feed_forward(config)
         self.narrow = nn.Linear(width, config.bottleneck)
         self.narrow_norm = nn.LayerNorm(config.bottleneck)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(len(config.group_sizes) * config.bottleneck, config.time_bins)
 
-    def weigh(self, patches: Tensor, similarity: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Patches H (P, W) and M (G, N) of each case -> P (G, N) of each case."""
-        scores = self.gate(patches).split([own.shape[1] for own in similarity])
-        pairs = zip(scores, similarity, strict=True)
-        return tuple(patch_weights(w, own, self.top_ratio) for w, own in pairs)
-
     def forward(
-        self, features: Tensor, tokens: Tensor, similarity: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Features (P, D), R (B, G, W), M (G, N) per case -> hazards (B, K), P (G, N) per case."""
-        patches = self.dropout(self.embed_norm(self.embed(features)).relu())  # (P, W)
-        weights = self.weigh(patches, similarity)
-        own = patches.split([weight.shape[1] for weight in weights])
-        edges = torch.stack([P @ H for P, H in zip(weights, own, strict=True)])  # (B, G, W)
+        self, features: Tensor, lengths: Sequence[int], tokens: Tensor, similarity: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Features (P, D), R (B, G, W), M (G, P) -> hazards (B, K), P (G, P)."""
+        groups = group_weights(similarity, lengths, self.top_ratio)  # (G, P)
+        dropout = self.dropout.p if self.training else 0.0
+        by_gate, by_group, gate = pool(
+            features, groups, lengths,
+            layer=self.embed, norm=self.embed_norm, gate=self.gate(), dropout=dropout,
+        )  # fmt: skip
+        edges = (by_gate.unsqueeze(1) + by_group) / 2  # U (B, G, W)
         joined = (self.convolution(edges) + tokens) / 2
-        groups = [joined.shape[1]] * len(joined)  # each case's G tokens attend to themselves
-        joined = self.attention(joined, joined.flatten(0, 1), groups).tokens + joined
+        joined = self.attention(joined) + joined
         joined = self.feed(self.feed_norm(joined)) + joined
         narrow = self.dropout(self.narrow_norm(self.narrow(joined)).relu())  # (B, G, bottleneck)
-        return self.head(narrow.flatten(1)).sigmoid(), weights
+        return hazards_from(self.head, narrow.flatten(1)), (gate + groups) / 2
 
 
-class GHANet(nn.Module):
-    """The whole network. Cases of different size are packed, never padded.
+class Network(nn.Module):
+    """What every network is to others. Cases of different size are packed, never padded.
 
     Linear layers start Xavier normal with zero bias, queries standard normal, norms at 1 and 0;
     see ``new_model`` for one that starts from a seed.
@@ -166,35 +115,50 @@ class GHANet(nn.Module):
     def __init__(self, config: GHANetConfig) -> None:
         super().__init__()
         self.config = config
-        self.association = AssociationBranch(config)
-        self.survival = SurvivalBranch(config)
         self.decoders = nn.ModuleList(
             GeneDecoder(config.width, genes=size, dropout=config.dropout)
             for size in config.group_sizes
         )
-        nn.init.normal_(self.association.queries)
-        self.apply(_initialise)
 
     def forward(self, features: Tensor, lengths: Sequence[int]) -> Prediction:
         """Predict for B cases at once; the same numbers as one by one.
 
+        Under autocast products of matrices are taken in its type, and rows of patches kept in it;
+        what is returned, sums, norms and every parameter's gradient stay in the parameters' type.
+
         Args:
-            features: (P, D), the patches of all cases, one case after the other.
+            features: (P, D), of any float type, the patches of all cases, one after the other.
             lengths: patches of each case, at least one each; they add up to P.
 
         Raises:
             FeaturesError: features and lengths do not fit each other or the model.
         """
         self._check_packed(features, lengths)
-        tokens, similarity = self.association(features, lengths)  # (B, G, W), B times (G, N)
-        hazards, weights = self.survival(features, tokens, similarity)  # (B, K), B times (G, N)
+        weight = self.weight
+        tokens, hazards, similarity, weights = self.read(prepare(features, weight), lengths)
         survival = survival_from(hazards)  # (B, K)
-        genes = tuple(decode(tokens[:, g]) for g, decode in enumerate(self.decoders))
-        seen = tuple(weight.detach() for weight in weights)
-        return Prediction(hazards, survival, risk_from(survival), genes, similarity, seen)
+        genes = tuple(
+            decode(tokens[:, g]).to(weight.dtype) for g, decode in enumerate(self.decoders)
+        )
+        own = (torch.split(kept, list(lengths), dim=1) for kept in (similarity, weights))
+        return Prediction(hazards, survival, risk_from(survival), genes, *own)
+
+    def read(
+        self, features: Tensor, lengths: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokens (B, G, W), hazards (B, K), similarity and weights of patches (G, P) each."""
+        raise NotImplementedError
+
+    @property
+    def weight(self) -> Tensor:
+        """A parameter: its device and float type are those of all."""
+        return next(self.parameters())
 
     def predict(self, bags: Sequence[Tensor]) -> Prediction:
         """Predict without dropout or gradient; features (N, D) of any float type, per case.
+
+        Patches stream through in chunks: of a bag, one (N, W) is held in memory, and what is
+        returned of it. Features may lie on the CPU while the model is on a GPU.
 
         Raises:
             FeaturesError: a bag of another shape, without patches, or with values not finite.
@@ -203,15 +167,37 @@ class GHANet(nn.Module):
             check_features(features, self.config.feature_width)
         if not bags:
             raise FeaturesError("no bags to predict for")
-        packed = torch.cat(list(bags)).to(self.association.queries)
         mode = self.training
         self.eval()
         try:
             with torch.no_grad():
-                prediction: Prediction = self(packed, [len(features) for features in bags])
+                return _joined([self(*_packed(run)) for run in _runs(bags)])
         finally:
             self.train(mode)
-        return prediction
+
+    def _check_packed(self, features: Tensor, lengths: Sequence[int]) -> None:
+        _check_shape(features, self.config.feature_width)
+        if not lengths or min(lengths) < 1 or sum(lengths) != features.shape[0]:
+            raise FeaturesError("lengths of bags do not add up to the patches given")
+
+
+class GHANet(Network):
+    """Genes associated with patches; patches gathered by gene group and read as hazards."""
+
+    def __init__(self, config: GHANetConfig) -> None:
+        super().__init__(config)
+        self.association = AssociationBranch(config)
+        self.survival = SurvivalBranch(config)
+        nn.init.normal_(self.association.queries)
+        self.apply(_initialise)
+
+    def read(
+        self, features: Tensor, lengths: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """R (B, G, W), hazards (B, K), M and P (G, P)."""
+        tokens, similarity = self.association(features, lengths)
+        hazards, weights = self.survival(features, lengths, tokens, similarity)
+        return tokens, hazards, similarity, weights
 
     @classmethod
     def from_reference(cls, state: Mapping[str, Tensor | np.ndarray]) -> "GHANet":
@@ -220,17 +206,86 @@ class GHANet(nn.Module):
 
         return from_reference(state)
 
-    def _check_packed(self, features: Tensor, lengths: Sequence[int]) -> None:
-        _check_shape(features, self.config.feature_width)
-        if not lengths or min(lengths) < 1 or sum(lengths) != features.shape[0]:
-            raise FeaturesError("lengths of bags do not add up to the patches given")
+
+class GatedPooling(Network):
+    """Gated attention pooling (ABMIL, arXiv 1802.04712) of G-HANet's patches, by its gate alone.
+
+    u = softmax(w)^T H; hazards = sigmoid(drop(relu(ln(u W_b + b_b))) W_k + b_k). The one pooled
+    vector stands for every gene group: each group's decoder reads it. Patches have one row of
+    weights, and no similarity to gene groups.
+    """
+
+    def __init__(self, config: GHANetConfig) -> None:
+        super().__init__(config)
+        width = config.width
+        self.embed, self.embed_norm = nn.Linear(config.feature_width, width), nn.LayerNorm(width)
+        self.gate = PatchGate(width, gate_width=config.gate_width)
+        self.narrow = nn.Linear(width, config.bottleneck)
+        self.narrow_norm = nn.LayerNorm(config.bottleneck)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(config.bottleneck, config.time_bins)
+        self.apply(_initialise)
+
+    def read(
+        self, features: Tensor, lengths: Sequence[int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pooled for each group (B, G, W), hazards (B, K), no similarity, softmax(w) (1, P)."""
+        none = self.weight.new_empty(0, len(features))
+        dropout = self.dropout.p if self.training else 0.0
+        pooled, _, gate = pool(
+            features, none, lengths,
+            layer=self.embed, norm=self.embed_norm, gate=self.gate(), dropout=dropout,
+        )  # fmt: skip
+        narrow = self.dropout(self.narrow_norm(self.narrow(pooled)).relu())  # (B, bottleneck)
+        tokens = pooled.unsqueeze(1).expand(-1, len(self.decoders), -1)
+        return tokens, hazards_from(self.head, narrow), none, gate.unsqueeze(0)
 
 
-def new_model(config: GHANetConfig, *, seed: int) -> GHANet:
+def _runs(bags: Sequence[Tensor], patches: int = PATCHES_AT_ONCE) -> Iterator[list[Tensor]]:
+    """Bags in runs of at most so many patches; a larger bag comes alone."""
+    run: list[Tensor] = []
+    for features in bags:
+        if run and sum(map(len, run)) + len(features) > patches:
+            yield run
+            run = []
+        run.append(features)
+    if run:
+        yield run
+
+
+def _packed(bags: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+    """Features of several cases (P, D), one case after the other, and their lengths."""
+    with torch.autocast(bags[0].device.type, enabled=False):  # it cannot join float16
+        features = bags[0] if len(bags) == 1 else torch.cat(list(bags))
+    return features, [len(own) for own in bags]
+
+
+def _joined(parts: Sequence[Prediction]) -> Prediction:
+    """One prediction of the cases of several."""
+    if len(parts) == 1:
+        return parts[0]
+    hazards, survival, risk = (
+        torch.cat([getattr(part, name) for part in parts])
+        for name in ("hazards", "survival", "risk")
+    )
+    genes = tuple(torch.cat(group) for group in zip(*(part.genes for part in parts), strict=True))
+    similarity, weights = (
+        tuple(own for part in parts for own in getattr(part, name))
+        for name in ("similarity", "patch_weights")
+    )
+    return Prediction(hazards, survival, risk, genes, similarity, weights)
+
+
+def build_model(config: GHANetConfig) -> Network:
+    """The network of a configuration, its starting weights from the global random state."""
+    return GatedPooling(config) if config.kind == ABMIL else GHANet(config)
+
+
+def new_model(config: GHANetConfig, *, seed: int) -> Network:
     """A model with starting weights drawn from ``seed``; the global random state is untouched."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return GHANet(config)
+        return build_model(config)
 
 
 def check_features(features: Tensor, feature_width: int) -> None:
@@ -242,7 +297,7 @@ def check_features(features: Tensor, feature_width: int) -> None:
     _check_shape(features, feature_width)
     if features.shape[0] == 0:
         raise FeaturesError("a bag has no patches", hint="was tissue found on the slide?")
-    if not features.isfinite().all():
+    if not all(bound.isfinite() for bound in features.aminmax()):  # NaN is both bounds
         raise FeaturesError("a bag has values that are not finite", hint="compute it again")
 
 
@@ -254,13 +309,23 @@ def _check_shape(features: Tensor, feature_width: int) -> None:
         )
 
 
-def _attention(config: GHANetConfig) -> Attention:
-    heads, head_width = config.heads, config.head_width
-    return Attention(config.width, heads=heads, head_width=head_width, dropout=config.dropout)
+def _heads(config: GHANetConfig) -> dict[str, Any]:
+    return {
+        "heads": config.heads,
+        "head_width": config.head_width,
+        "dropout": config.dropout,
+    }
 
 
 def _feed_forward(config: GHANetConfig) -> FeedForward:
     return FeedForward(config.width, expansion=config.expansion, dropout=config.dropout)
+
+
+def hazards_from(head: nn.Linear, narrow: Tensor) -> Tensor:
+    """sigmoid(h W_k + b_k), (B, K): in the parameters' type even under autocast."""
+    with torch.autocast(narrow.device.type, enabled=False):
+        hazards: Tensor = head(narrow.to(head.weight.dtype)).sigmoid()
+    return hazards
 
 
 def _initialise(module: nn.Module) -> None:

@@ -4,19 +4,19 @@ A ``Record`` is what travels: named scalars and named arrays. Each message class
 a Record and back; a Record from outside is trusted only after that.
 """
 
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from .change import Change
 from .errors import ProtocolError
 from .genes import GeneSums
-from .metrics import Concordance, EvaluationSums
-from .record import Record, Scalar
-from .weights import Arrays
+from .metrics import EvaluationSums
+from .record import Record
+from .sums import can_be, sums_of, values_of
+from .weights import Arrays, Update
 from .wire import FEW_CASES
-
-SLACK = 1 + 1e-9  # of rounding, in sums that are checked against each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,18 @@ class StatisticsReply:
             for key in ("count", "total", "squares", "sites")
         )
         sums = GeneSums(count=count, total=total, squares=squares, sites=sites)
-        if not _can_be(sums):
+        if not can_be(sums):
             raise ProtocolError("message has gene sums that no cohort can have")
         return cls(sums)
 
 
 @dataclass(frozen=True, slots=True)
 class RoundAsk:
-    """Coordinator asks a site to evaluate these weights and, if told so, to train from them."""
+    """Coordinator asks a site to evaluate the weights ``base`` and, if told so, to train from them.
+
+    They travel whole, or as the change from weights that the site holds, or not at all: those of
+    round 1 follow from the study's seed, and a site that is asked again has them.
+    """
 
     study: str  # digest
     number: int  # of the round, from 1; rounds + 1 is the evaluation of the final model
@@ -74,16 +78,22 @@ class RoundAsk:
     genes: bool  # train the gene decoders too
     training_risk: bool  # also sum the risk of training cases, for the cut-offs of risk groups
     panel: str  # GenePanel as JSON
-    weights: Arrays
+    base: str  # fingerprint of the weights
+    weights: Arrays = field(default_factory=dict)  # whole, or nothing
+    before: str = ""  # fingerprint of the weights that ``change`` is added to
+    change: Change = field(default_factory=dict)
 
     def to_record(self) -> Record:
         """For the wire."""
-        keys = ("study", "number", "train", "genes", "training_risk", "panel")
-        return Record({key: getattr(self, key) for key in keys}, self.weights)
+        keys = ("study", "number", "train", "genes", "training_risk", "panel", "base", "before")
+        values = {key: getattr(self, key) for key in keys}
+        return Record(values, self.change if self.before else self.weights)
 
     @classmethod
     def from_record(cls, record: Record) -> "RoundAsk":
-        """From the wire; the weights are checked against the model later."""
+        """From the wire; the arrays are checked against the model later."""
+        before = record.text("before")
+        arrays = _arrays_of(record)
         return cls(
             study=record.text("study"),
             number=record.whole("number"),
@@ -91,7 +101,10 @@ class RoundAsk:
             genes=record.flag("genes"),
             training_risk=record.flag("training_risk"),
             panel=record.text("panel"),
-            weights={name: np.asarray(a) for name, a in record.arrays.items()},
+            base=record.text("base"),
+            weights={} if before else arrays,
+            before=before,
+            change=arrays if before else {},
         )
 
 
@@ -99,8 +112,9 @@ class RoundAsk:
 class RoundReply:
     """A site's answer: additive evaluation sums and, if it trained, its update.
 
-    An update travels as the weights after training; the server takes their difference from the
-    base in float64, so that one hospital's federation is exactly its own training.
+    In float32 an update travels as the weights after training; the server takes their difference
+    from the base in float64, so that one hospital's federation is exactly its own training. In
+    bfloat16 it travels as its change from the base.
     """
 
     number: int
@@ -113,15 +127,15 @@ class RoundReply:
     evaluation: EvaluationSums | None  # of the incoming weights; None: withheld or no cases
     training_risk: EvaluationSums | None
     withheld: str = ""  # why the evaluation is absent: FEW_CASES or nothing
-    trained: Arrays = field(default_factory=dict)  # weights after training, of trained branches
+    update: Update = field(default_factory=dict)  # of the branches that were trained
 
     def to_record(self) -> Record:
         """For the wire."""
         keys = ("number", "base", "cases", "events", "gene_cases", "loss", "seconds", "withheld")
         values = {key: getattr(self, key) for key in keys}
         for name in ("evaluation", "training_risk"):
-            values |= _values_of(name, getattr(self, name))
-        return Record(values, self.trained)
+            values |= values_of(name, getattr(self, name))
+        return Record(values, self.update)
 
     @classmethod
     def from_record(cls, record: Record) -> "RoundReply":
@@ -137,10 +151,10 @@ class RoundReply:
             gene_cases=record.whole("gene_cases"),
             loss=record.number("loss"),
             seconds=record.number("seconds"),
-            evaluation=_sums_of("evaluation", record),
-            training_risk=_sums_of("training_risk", record),
+            evaluation=sums_of("evaluation", record),
+            training_risk=sums_of("training_risk", record),
             withheld=_withheld(record.text("withheld")),
-            trained={name: np.asarray(a) for name, a in record.arrays.items()},
+            update=_arrays_of(record),
         )
 
 
@@ -180,14 +194,9 @@ class DeliveryReply:
         return cls(record.text("sha256"))
 
 
-def _can_be(sums: GeneSums) -> bool:
-    """Whether a cohort can have these sums: (sum v)^2 <= n sum v^2, and 0 where not measured."""
-    count, total, squares, sites = sums.count, sums.total, sums.squares, sums.sites
-    if (count < 0).any() or (count % 1).any() or (squares < 0).any():
-        return False
-    if not np.array_equal(sites, count > 0) or squares[count == 0].any():
-        return False
-    return bool((np.abs(total) <= np.sqrt(count) * np.sqrt(squares) * SLACK).all())
+def _arrays_of(record: Record) -> dict[str, Any]:
+    """All arrays of a record, of any shape and type; who uses them looks at both."""
+    return {name: np.asarray(array) for name, array in record.arrays.items()}
 
 
 def _withheld(code: str) -> str:
@@ -195,45 +204,3 @@ def _withheld(code: str) -> str:
     if code not in ("", FEW_CASES):
         raise ProtocolError("message withholds a sum for an unknown reason")
     return code
-
-
-def _values_of(prefix: str, sums: EvaluationSums | None) -> dict[str, Scalar]:
-    """Sums as scalars; nothing where there are none."""
-    if sums is None:
-        return {}
-    flat = asdict(sums)
-    flat |= flat.pop("concordance")
-    return {f"{prefix}.{key}": float(value) for key, value in flat.items()}
-
-
-def _sums_of(prefix: str, record: Record) -> EvaluationSums | None:
-    """Sums from scalars; None where there are none."""
-    if f"{prefix}.cases" not in record.values:
-        return None
-
-    def whole(key: str) -> int:
-        number = record.number(f"{prefix}.{key}")
-        if number < 0 or number != int(number):
-            raise ProtocolError(f"message has '{prefix}.{key}' that is no count")
-        return int(number)
-
-    counts = ("concordant", "discordant", "tied_risk", "comparable")
-    sums = EvaluationSums(
-        cases=whole("cases"),
-        events=whole("events"),
-        nll=record.number(f"{prefix}.nll"),
-        risk=record.number(f"{prefix}.risk"),
-        risk_squared=record.number(f"{prefix}.risk_squared"),
-        concordance=Concordance(**{key: whole(key) for key in counts}),
-    )
-    cases, pairs = sums.cases, sums.concordance
-    if (
-        sums.events > cases
-        or sums.nll < 0
-        or sums.risk_squared < 0
-        or abs(sums.risk) > math.sqrt(cases) * math.sqrt(sums.risk_squared) * SLACK
-        or pairs.concordant + pairs.discordant + pairs.tied_risk != pairs.comparable
-        or pairs.comparable > cases * (cases - 1) // 2
-    ):
-        raise ProtocolError(f"message has sums in '{prefix}' that no cohort can have")
-    return sums

@@ -14,7 +14,9 @@ from .wire import ERROR
 
 _CODE = re.compile(r"[a-z_]{1,39}")  # of an error
 Scalar: TypeAlias = int | float | str | bool
-Vector: TypeAlias = NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint8]
+Vector: TypeAlias = (
+    NDArray[np.float64] | NDArray[np.float32] | NDArray[np.uint16] | NDArray[np.uint8]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Record:
 
     values: Mapping[str, Scalar]
     arrays: Mapping[str, Vector] = field(default_factory=dict)
+    size: int = field(default=0, compare=False)  # bytes of the arrays as they arrived
 
     def packed(self) -> NDArray[np.uint8]:
         """All arrays as the bytes of one safetensors file: one object on the wire, no pickle."""
@@ -43,7 +46,7 @@ class Record:
             raise ProtocolError("message has arrays that are not safetensors")
         scalars = {k: v for k, v in values.items() if isinstance(v, (bool, int, float, str))}
         try:
-            return cls(scalars, from_safetensors(blob.tobytes(), where="message"))
+            return cls(scalars, from_safetensors(blob.tobytes(), where="message"), blob.size)
         except WeightsError as error:
             raise ProtocolError(str(error)) from None
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .errors import WeightsError
-from .network import GHANet, GHANetConfig
+from .network import GHANet
+from .sizes import GHANetConfig
 
 HEADS = 4  # of the published attention; shapes do not tell
 UNUSED = ("recon_net.cross_attention1.", "gate.attention_c.bias")  # built but without effect

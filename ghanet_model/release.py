@@ -17,8 +17,9 @@ from .errors import GHANetError, KeysError, ReleaseError, SettingsError
 from .files import canonical_json, sha256
 from .genes import GenePanel
 from .keys import is_signed, release_fingerprint, sign
-from .network import GHANet, GHANetConfig
+from .network import Network, build_model
 from .settings import FORMAT, parse
+from .sizes import GHANetConfig
 from .study import NAME, StudyConfig
 from .weights import Arrays, from_safetensors, load_weights, to_safetensors
 
@@ -50,9 +51,9 @@ class Release:
         low, high = self.risk_cutoffs
         return "low" if risk < low else "high" if risk >= high else "intermediate"
 
-    def model(self) -> GHANet:
+    def model(self) -> Network:
         """The released model, in evaluation mode."""
-        model = GHANet(model_config(self.study, self.panel))
+        model = build_model(model_config(self.study, self.panel))
         load_weights(model, self.weights)
         return model.eval()
 

@@ -12,11 +12,12 @@ from typing import Any
 from .errors import SettingsError
 from .files import canonical_json, sha256
 from .settings import FORMAT, read_settings, read_yaml
+from .sizes import PRESETS
 
 STUDY_FILE = "study.yaml"
 RELEASE_SUFFIX = ".ghanet"  # a study's release is NAME.ghanet
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # names that become file names
-PRESETS = ("published", "compact")
+FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")
 _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
         ("feature_width", "rounds", "local_epochs", "batch_cases", "minimum_cases"),
@@ -68,6 +69,8 @@ class StudyConfig:
     held_out: float = 0.2  # share of cases kept for evaluation where tables have no 'split'
     minimum_cases: int = 10  # no sum over fewer cases leaves a site
     minimum_sites: int = 0  # training sites a round needs; 0: every one of the roster
+    training_precision: str = FLOAT32  # of forward passes; bfloat16: faster on newer machines
+    exchange_precision: str = FLOAT32  # of updates on the wire; bfloat16: changes, half the bytes
     round_minutes: float = 60.0  # a site that takes longer is missing in this round
     seed: int = 0
 
@@ -77,6 +80,9 @@ class StudyConfig:
             raise _wrong("name", self.name, "small letters, digits and '-', 63 at most")
         if self.preset not in PRESETS:
             raise _wrong("preset", self.preset, f"one of {', '.join(PRESETS)}")
+        for key in ("training_precision", "exchange_precision"):
+            if getattr(self, key) not in PRECISIONS:
+                raise _wrong(key, getattr(self, key), f"one of {', '.join(PRECISIONS)}")
         edges = self.time_bin_edges
         rising = all(a < b for a, b in zip((0.0, *edges), edges, strict=False))
         if not edges or not rising or not all(map(math.isfinite, edges)):

@@ -1,8 +1,11 @@
-"""Local epochs and evaluation on one site's bags. No global state, no I/O, no log of a case."""
+"""Local epochs and evaluation on one site's bags. No global state, no log of a case.
+
+Bags are read in a thread of their own while others are computed; results do not depend on it.
+"""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
@@ -11,13 +14,13 @@ import torch
 from torch import Tensor
 
 from .bag import Bag, Bags, Outcome
+from .batches import Batch, batches_of, read_ahead
 from .errors import TrainingError
 from .loss import case_losses
 from .metrics import EvaluationSums, concordance
-from .network import GHANet
-from .study import StudyConfig
-
-PATCHES_AT_ONCE = 20_000  # bounds memory; a step of more is taken in parts, its gradient the same
+from .network import Network, Prediction
+from .study import BFLOAT16, FLOAT32, StudyConfig
+from .times import Stopwatch, Times
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class TrainingSettings:
     learning_rate: float
     weight_decay: float
     gene_loss_weight: float
+    precision: str = FLOAT32  # of forward passes; parameters, gradients and loss stay float32
 
     @classmethod
     def from_study(cls, study: StudyConfig) -> Self:
@@ -39,6 +43,7 @@ class TrainingSettings:
             learning_rate=study.learning_rate,
             weight_decay=study.weight_decay,
             gene_loss_weight=study.gene_loss_weight,
+            precision=study.training_precision,
         )
 
 
@@ -50,10 +55,11 @@ class TrainingReport:
     steps: int
     loss: float  # mean over the cases drawn in the last epoch
     seconds: float
+    times: Times  # where they went
 
 
 def train(  # noqa: PLR0913 - all are the caller's to decide
-    model: GHANet,
+    model: Network,
     bags: Bags,
     settings: TrainingSettings,
     *,
@@ -87,37 +93,45 @@ def train(  # noqa: PLR0913 - all are the caller's to decide
     started = time.monotonic()
     draws = list(_draw(outcomes, settings, seed))
     model.to(device)
-    optimizer = torch.optim.Adam(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
+    optimizer = adam(
+        model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
     )
     sums = []
-    with _training_mode(model), _seeded(seed, device):
-        for done, drawn in enumerate(draws, start=1):
-            cases = (_case(bags[i], outcomes[i], use_genes=use_genes) for i in drawn)
+    drawn = _batches(bags, outcomes, draws, use_genes=use_genes, pin=device.type == "cuda")
+    with _training_mode(model), _seeded(seed, device), read_ahead(drawn) as batches:
+        watch = Stopwatch(device)
+        for done in range(1, len(draws) + 1):
             optimizer.zero_grad()
-            sums.append(_add_gradients(model, cases, len(drawn), settings.gene_loss_weight))
+            step = _one_step(batches)
+            sums.append(sum(_add_gradients(model, batch, settings, watch) for batch in step))
             optimizer.step()
             if progress:
                 progress(done, len(draws))
+            watch.lap("step")
     last = sums[-(len(draws) // settings.epochs) :]
-    loss = sum(last) / len(bags)
-    return TrainingReport(len(bags), len(draws), loss, time.monotonic() - started)
+    loss, seconds = sum(last) / len(bags), time.monotonic() - started
+    return TrainingReport(len(bags), len(draws), loss, seconds, watch.times)
 
 
-def evaluate(model: GHANet, bags: Bags, *, device: torch.device) -> EvaluationSums:
-    """Sums over the bags that have an outcome, one bag in memory at a time."""
+def evaluate(model: Network, bags: Bags, *, device: torch.device) -> EvaluationSums:
+    """Sums over the bags that have an outcome, two bags in memory at a time.
+
+    Always in the model's own precision: sites' sums are added and compared, and must not differ
+    because one computes bfloat16 in another way than the next.
+    """
     model.to(device)
     nll, times, events, risks = 0.0, [], [], []
-    for bag in bags:
-        if bag.outcome is None:
-            continue
-        prediction = model.predict([bag.features.to(device)])
-        nll += case_losses(prediction, [replace(bag, genes=None)], gene_weight=0.0).nll.item()
-        risks.append(prediction.risk.item())
-        times.append(bag.outcome.time)
-        events.append(bag.outcome.event)
+    single = (one for bag in bags for one in batches_of([bag], 1, pin=device.type == "cuda"))
+    with read_ahead(single) as batches:
+        for batch in batches:
+            (bag,) = batch.bags
+            if bag.outcome is None:
+                continue
+            prediction = model.predict([batch.features_on(device)])
+            nll += case_losses(prediction, [replace(bag, genes=None)], gene_weight=0.0).nll.item()
+            risks.append(prediction.risk.item())
+            times.append(bag.outcome.time)
+            events.append(bag.outcome.event)
     return EvaluationSums(
         cases=len(risks),
         events=sum(events),
@@ -125,6 +139,15 @@ def evaluate(model: GHANet, bags: Bags, *, device: torch.device) -> EvaluationSu
         risk=sum(risks),
         risk_squared=sum(risk**2 for risk in risks),
         concordance=concordance(times, events, risks),
+    )
+
+
+def adam(model: torch.nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.Adam:
+    """Adam with L2 weight decay over what requires a gradient, fused: one pass over memory."""
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    kind = learned[0].device.type
+    return torch.optim.Adam(
+        learned, lr=learning_rate, weight_decay=weight_decay, fused=kind in ("cpu", "cuda")
     )
 
 
@@ -157,38 +180,66 @@ def _case(bag: Bag, outcome: Outcome, *, use_genes: bool) -> Bag:
     return replace(bag, outcome=outcome, genes=bag.genes if use_genes else None)
 
 
-def _add_gradients(model: GHANet, cases: Iterable[Bag], count: int, gene_weight: float) -> float:
-    """Add the gradient of the mean loss over ``count`` cases; return the sum of their losses."""
-    total = 0.0
-    for part in _parts(cases):
-        features = torch.cat([bag.features.to(model.association.queries) for bag in part])
-        prediction = model(features, [len(bag.features) for bag in part])
-        loss: Tensor = case_losses(prediction, part, gene_weight=gene_weight).total.sum()
-        if not loss.isfinite():
-            raise TrainingError(
-                "the loss is not finite", hint="a lower learning rate, or look at the features"
-            )
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total
+def _batches(
+    bags: Bags,
+    outcomes: Sequence[Outcome],
+    draws: Sequence[Sequence[int]],
+    *,
+    use_genes: bool,
+    pin: bool,
+) -> Iterator[Batch]:
+    """The cases of all steps, each bag read when its turn comes."""
+    for drawn in draws:
+        cases = (_case(bags[i], outcomes[i], use_genes=use_genes) for i in drawn)
+        yield from batches_of(cases, len(drawn), pin=pin)
 
 
-def _parts(cases: Iterable[Bag]) -> Iterator[list[Bag]]:
-    """Cases in runs of at most PATCHES_AT_ONCE patches; a larger case comes alone."""
-    part: list[Bag] = []
-    patches = 0
-    for bag in cases:
-        if part and patches + len(bag.features) > PATCHES_AT_ONCE:
-            yield part
-            part, patches = [], 0
-        part.append(bag)
-        patches += len(bag.features)
-    if part:
-        yield part
+def _one_step(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches up to the end of a step."""
+    for batch in batches:
+        yield batch
+        if batch.ends_step:
+            return
+
+
+def _add_gradients(
+    model: Network, batch: Batch, settings: TrainingSettings, watch: Stopwatch
+) -> float:
+    """Add a batch's part of the gradient of its step's mean loss; return the sum of its losses."""
+    parameters = model.weight
+    features = batch.features_on(parameters.device)  # (P, D)
+    watch.lap("read")
+    prediction = _predict(model, features, batch.lengths, precision=settings.precision)
+    gene_weight = settings.gene_loss_weight
+    loss: Tensor = case_losses(prediction, batch.bags, gene_weight=gene_weight).total.sum()
+    if not loss.isfinite():
+        raise TrainingError(
+            "the loss is not finite", hint="a lower learning rate, or look at the features"
+        )
+    watch.lap("forward")
+    (loss / batch.step_cases).backward()  # type: ignore[no-untyped-call]
+    watch.lap("backward")
+    return loss.item()
+
+
+def _predict(
+    model: Network, features: Tensor, lengths: Sequence[int], *, precision: str
+) -> Prediction:
+    """What the loss needs, in the parameters' type whatever the precision of the forward pass."""
+    own = model.weight.dtype
+    with autocast(features.device, precision):
+        found: Prediction = model(features, lengths)  # it takes features of any float type
+    genes = tuple(group.to(own) for group in found.genes)
+    return replace(found, hazards=found.hazards.to(own), genes=genes)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Where forward passes of a study run; refused by torch on a device without bfloat16."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16)
 
 
 @contextmanager
-def _training_mode(model: GHANet) -> Iterator[None]:
+def _training_mode(model: Network) -> Iterator[None]:
     mode = model.training
     model.train()
     try:

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from .change import Change, is_finite
 from .errors import WeightsError
 
 Arrays = dict[str, NDArray[np.float32]]
+Update = Arrays | Change  # weights after training, or their change as bfloat16 words
 
 
 def weights_of(model: torch.nn.Module) -> Arrays:
@@ -33,8 +35,12 @@ def load_weights(model: torch.nn.Module, arrays: Mapping[str, NDArray[np.float32
     model.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
 
 
-def check_same_shape(arrays: Mapping[str, NDArray[np.float32]], like: Arrays) -> None:
-    """Refuse arrays that differ from ``like`` in names, shapes or type, or are not finite.
+def check_same_shape(
+    arrays: Mapping[str, NDArray[Any]], like: Arrays, *, dtype: type[np.generic] = np.float32
+) -> None:
+    """Refuse arrays that differ from ``like`` in names or shapes, or are not finite ``dtype``.
+
+    uint16 stands for bfloat16 words; see ``change``.
 
     Raises:
         WeightsError: what differs, by array name.
@@ -44,12 +50,12 @@ def check_same_shape(arrays: Mapping[str, NDArray[np.float32]], like: Arrays) ->
     for name, array in arrays.items():
         if name not in like:
             raise WeightsError(f"weights hold '{name[:80]}', which the model does not have")
-        if array.dtype != np.float32 or array.shape != like[name].shape:
+        if array.dtype != dtype or array.shape != like[name].shape:
             raise WeightsError(
                 f"weights '{name}' are {array.dtype} {array.shape}, "
-                f"expected float32 {like[name].shape}"
+                f"expected {dtype.__name__} {like[name].shape}"
             )
-        if not np.isfinite(array).all():
+        if not is_finite(array):
             raise WeightsError(f"weights '{name}' are not finite")
 
 

@@ -21,7 +21,8 @@ G-HANet (arXiv 2403.10040), preset `{study.preset}`, trained by {_training(manif
 {manifest["rounds"]} rounds without exchanging cases. Input: patch features of width
 {study.feature_width} from the encoder `{study.encoder}`; other encoders are refused. Genes are
 needed in training only. Output: hazards in the bins with edges {edges} months, survival at each
-edge, a risk, a risk group. Beyond the last edge nothing is estimated.
+edge, a risk, a risk group. Beyond the last edge nothing is estimated. Updates travelled as
+{study.exchange_precision}.
 
 Study digest: `{manifest["study_digest"]}`
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ghanet_model.errors import StudyError, WeightsError
+from ghanet_model.errors import GHANetError, StudyError, WeightsError
 from ghanet_model.files import canonical_json, sha256, write_atomic
 from ghanet_model.metrics import Concordance, EvaluationSums
 from ghanet_model.settings import FORMAT
@@ -28,6 +28,8 @@ class SiteRound:
     evaluation: EvaluationSums | None = None  # of the model that came in
     withheld: str = ""  # why the site gave no sum
     left_out: str = ""  # why the round went on without it
+    sent: int = 0  # bytes of arrays that went to it
+    received: int = 0  # and came from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,29 @@ def read_checkpoint(folder: Path, *, study: str) -> Checkpoint | None:
         WeightsError: it is damaged.
     """
     files = sorted(folder.glob("round-*.safetensors"))
-    if not files:
+    return _read(files[-1], study=study) if files else None
+
+
+def weights_before(folder: Path, checkpoint: Checkpoint) -> Arrays | None:
+    """The weights of the round before; None where its file is gone or no good."""
+    try:
+        return _read(_file(folder, checkpoint.number - 1), study=checkpoint.study).weights
+    except (FileNotFoundError, GHANetError):
         return None
-    content = files[-1].read_bytes()
-    weights = from_safetensors(content, where=files[-1].name)
+
+
+def _read(path: Path, *, study: str) -> Checkpoint:
+    content = path.read_bytes()
+    weights = from_safetensors(content, where=path.name)
     metadata = _metadata(content)
     if metadata.pop("sha256", "") != _digest(metadata, weights):
         raise WeightsError(
-            f"state/checkpoints/{files[-1].name} is damaged",
+            f"state/checkpoints/{path.name} is damaged",
             hint="remove it; the run goes on from the one before",
         )
     if metadata.get("study") != study:
         raise StudyError(
-            f"state/checkpoints/{files[-1].name} belongs to another study than study.yaml",
+            f"state/checkpoints/{path.name} belongs to another study than study.yaml",
             hint="restore study.yaml, or start the new study in a folder of its own",
         )
     history = tuple(round_from_json(record) for record in json.loads(metadata["history"]))

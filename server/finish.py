@@ -22,14 +22,14 @@ from ghanet_model.record import Record
 from ghanet_model.release import NOTICE, make_release, read_release
 from ghanet_model.study import RELEASE_SUFFIX
 from ghanet_model.weights import fingerprint_of
-from ghanet_model.wire import DELIVERY, ROUND
+from ghanet_model.wire import DELIVERY
 
 from . import progress
-from .aggregate import Expected
+from .asks import ask_round, expected_of, read_reply, round_asks
 from .card import model_card
 from .checkpoint import Checkpoint, SiteRound, round_from_json, sums_from_json
-from .rounds import FINAL_FILE, read_reply, round_asks, site_rounds
-from .run import REASONS, Run, ask_all, gather, require
+from .rounds import FINAL_FILE, site_rounds
+from .run import Run, ask_all, gather, require
 
 DELIVERIES_FILE = "deliveries.json"
 TERTILE = 0.4307  # standard deviations from the mean to a normal distribution's tertiles
@@ -61,16 +61,17 @@ def evaluate_final(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> FinalE
     online = gather(run, needed=run.quorum)
     run.reporter.say(phase=progress.FINAL)
     members = [member for member in run.roster.members if member.name in online]
-    number, weights = checkpoint.number + 1, checkpoint.weights
-    expected = Expected(number, fingerprint_of(weights), weights)
-    asks = round_asks(run, members, checkpoint, panel, final=True)
-    good, left_out = ask_all(
-        run, ROUND, asks, lambda _, record: read_reply(record, expected, train=False, genes=False)
+    expected = expected_of(run, checkpoint)
+    asks = round_asks(run, expected, members, panel, final=True)
+    answers = ask_round(
+        run,
+        checkpoint,
+        asks,
+        lambda _, record: read_reply(record, expected, train=False, genes=False),
     )
-    left_out |= {n: REASONS["offline"] for n in run.roster.names() if n not in online}
-    risks = [reply.training_risk for reply in good.values() if reply.training_risk]
-    require(number, len(risks), run.quorum, left_out, "final evaluation")
-    final = FinalEvaluation(site_rounds(run.roster, good, left_out), reduce(add, risks))
+    risks = [reply.training_risk for reply in answers.good.values() if reply.training_risk]
+    require(expected.number, len(risks), run.quorum, answers.left_out, "final evaluation")
+    final = FinalEvaluation(site_rounds(run.roster, answers), reduce(add, risks))
     write_json(path, {"study": run.study.digest, **asdict(final)})
     return final
 
@@ -200,6 +201,6 @@ def deliver(run: Run, content: bytes) -> dict[str, str]:
         return digest
 
     ask = DeliveryAsk(run.study.digest, run.study.name, content).to_record()
-    good, left_out = ask_all(run, DELIVERY, dict.fromkeys(online, ask), read)
-    write_json(path, done | good)
-    return left_out | {n: "not connected" for n in waiting if n not in online}
+    answers = ask_all(run, DELIVERY, dict.fromkeys(online, ask), read)
+    write_json(path, done | answers.good)
+    return answers.left_out | {n: "not connected" for n in waiting if n not in online}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -27,10 +28,10 @@ def follow(config: ServerConfig, run: str, console: Console) -> progress.Progres
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rest]}"))
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
         bar = bars.add_task("starting", total=None, rest="")
-        shown = ""
+        shown, told = "", -1  # rounds told of; those before this run are old news
 
         def show(now: progress.Progress) -> None:
-            nonlocal shown
+            nonlocal shown, told
             bars.update(
                 bar,
                 description=describe(now),
@@ -38,6 +39,10 @@ def follow(config: ServerConfig, run: str, console: Console) -> progress.Progres
                 completed=now.round_number - (now.phase == progress.ROUND),
                 rest=f"{sites_line(now)}  {rest_of(now)}",
             )
+            if now.rounds:
+                for number in range(told + 1, len(now.round_bytes) + 1) if told >= 0 else ():
+                    bars.console.print(round_line(now, number), highlight=False)
+                told = len(now.round_bytes)
             if (line := describe(now)) != shown:
                 shown = line
                 bars.console.print(line, highlight=False)
@@ -92,6 +97,12 @@ def describe(now: progress.Progress) -> str:
     return now.phase
 
 
+def round_line(now: progress.Progress, number: int) -> str:
+    """What a finished round took."""
+    seconds, moved = now.round_seconds[number - 1], now.round_bytes[number - 1]
+    return f"round {number} took {seconds:.0f} s and moved {megabytes(moved)} MB"
+
+
 def sites_line(now: progress.Progress) -> str:
     """How many hospitals answered, or who is awaited."""
     if now.phase == progress.WAITING:
@@ -110,15 +121,14 @@ def rest_of(now: progress.Progress) -> str:
     return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
 
 
-def report_table(report: dict[str, object]) -> Table:
+def report_table(report: dict[str, Any]) -> Table:
     """The table of sites of a report."""
     title = f"{report['study']}: {report['rounds']} rounds, C-index before and after"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
     for column in ("site", "role", "genes", "cases", "events", "evaluated", "before", "after"):
         text = column in ("site", "role")
         table.add_column(column, justify="left" if text else "right", no_wrap=text)
-    sites = report["sites"]
-    for site in sites if isinstance(sites, list) else []:
+    for site in report["sites"]:
         table.add_row(
             site["name"],
             site["role"],
@@ -132,7 +142,15 @@ def report_table(report: dict[str, object]) -> Table:
     table.add_section()
     before, after = report["c_index_before"], report["c_index"]
     table.add_row("all, by pairs", *[""] * 5, number_or_dash(before), number_or_dash(after))
+    traffic = report["traffic"]
+    sent, received = megabytes(traffic["sent_bytes"]), megabytes(traffic["received_bytes"])
+    table.caption = f"{sent} MB sent to hospitals, {received} MB received"
     return table
+
+
+def megabytes(size: int) -> str:
+    """Bytes in millions, two digits behind the point."""
+    return f"{size / 1e6:.2f}"
 
 
 def number_or_dash(value: object) -> str:

@@ -1,20 +1,27 @@
 """Our exchange on Flower's grid: pushes a message to each hospital, pulls answers as they come.
 
+One message is in memory at a time, in either direction, however many hospitals there are.
+
 A hospital that restarts loses the message it was working on. It is asked again as soon as it is
 back: its answer depends on study, round and hospital only, so asking twice does no harm.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 
 from ghanet_model.errors import DeploymentError, ProtocolError, RefusedError
 from ghanet_model.record import Record
 from ghanet_model.wire import ARRAYS, BLOB, MESSAGE_TYPES, VALUES
+
+from .run import OnAnswer, Traffic
 
 POLL_SECONDS = 0.2
 LOOK_SECONDS = 3.0  # between looks at who restarted
@@ -27,6 +34,7 @@ UNREADABLE = (
     AttributeError,
     OSError,
 )  # numpy's, on hostile bytes
+Blob = NDArray[np.uint8]
 log = logging.getLogger("ghanet")
 
 
@@ -67,42 +75,45 @@ class FlowerExchange:
         return set(self.nodes())
 
     def ask(
-        self,
-        kind: str,
-        asks: Mapping[str, Record],
-        *,
-        seconds: float,
-        on_answer: Callable[[str], None],
-    ) -> dict[str, Record | str]:
+        self, kind: str, asks: Mapping[str, Record], *, seconds: float, on_answer: OnAnswer
+    ) -> dict[str, Traffic]:
         """Ask each hospital and wait; see ``run.Exchange``."""
         nodes = self.nodes()
-        post = Post(self, kind, asks, end=time.monotonic() + seconds)
+        post = Post(self.grid, kind, asks, on_answer, end=time.monotonic() + seconds)
         for name in asks:
             if name in nodes:
                 post.push(name, nodes[name], tries=1)
             else:
-                post.answers[name] = "offline"
+                on_answer(name, "offline")
         looked = time.monotonic()
         while post.open and time.monotonic() < post.end:
-            for name in post.pull():
-                on_answer(name)
+            post.pull()
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
                 post.ask_again(self.nodes())
             time.sleep(POLL_SECONDS)
-        return post.answers | dict.fromkeys(post.open, "missing")
+        for name in post.open:
+            on_answer(name, "missing")
+        return dict(post.traffic)
 
 
 class Post:
-    """One question to several hospitals: what is on its way, lost, and answered."""
+    """One question to several hospitals: what is on its way and what was lost."""
 
     def __init__(
-        self, exchange: FlowerExchange, kind: str, asks: Mapping[str, Record], *, end: float
+        self,
+        grid: Grid,
+        kind: str,
+        asks: Mapping[str, Record],
+        on_answer: OnAnswer,
+        *,
+        end: float,
     ) -> None:
-        self.grid, self.kind, self.asks, self.end = exchange.grid, kind, asks, end
+        self.grid, self.kind, self.asks, self.end = grid, kind, dict(asks), end
+        self.on_answer = on_answer
         self.waiting: dict[str, Asked] = {}  # by message id
         self.lost: dict[str, Asked] = {}  # by hospital: Flower says it got no answer
-        self.answers: dict[str, Record | str] = {}
+        self.traffic: defaultdict[str, Traffic] = defaultdict(Traffic)
 
     @property
     def open(self) -> list[str]:
@@ -111,25 +122,36 @@ class Post:
 
     def push(self, name: str, node: Node, *, tries: int) -> None:
         """Send the question to one hospital."""
-        left = self.end - time.monotonic()
-        message = _message(self.kind, self.asks[name], node.node_id, left)
+        record, left = self.asks[name], self.end - time.monotonic()
+        blob = record.packed()
+        message = _message(self.kind, record, blob, node=node.node_id, seconds=left)
         identities = list(self.grid.push_messages([message]))
         if len(identities) != 1:
             raise DeploymentError("the SuperLink refused a message", hint="see logs/superlink.log")
         self.waiting[identities[0]] = Asked(name, node, tries)
+        self.traffic[name] += Traffic(sent=blob.size)
 
-    def pull(self) -> list[str]:
-        """Take in what arrived; names of hospitals that answered."""
-        answered = []
-        for reply in list(self.grid.pull_messages(list(self.waiting))):
-            asked = self.waiting.pop(reply.metadata.reply_to_message_id)
+    def pull(self) -> None:
+        """Take in and hand over what arrived, one message after the other."""
+        for identity in list(self.waiting):
+            self._take(identity)
+
+    def _take(self, identity: str) -> None:
+        for reply in self.grid.pull_messages([identity]):
+            asked = self.waiting.pop(identity)
             if reply.has_error():
                 self.lost[asked.name] = asked
-                continue
-            self.answers[asked.name] = _record_of(reply)
-            log.info("%s: %s answered", self.kind, asked.name)
-            answered.append(asked.name)
-        return answered
+            else:
+                self._hand_over(asked, _record_of(reply))
+
+    def _hand_over(self, asked: Asked, answer: Record | str) -> None:
+        log.info("%s: %s answered", self.kind, asked.name)
+        if isinstance(answer, Record):
+            self.traffic[asked.name] += Traffic(received=answer.size)
+        again = self.on_answer(asked.name, answer)
+        if again is not None:
+            self.asks[asked.name] = again
+            self.push(asked.name, asked.node, tries=asked.tries)
 
     def ask_again(self, nodes: Mapping[str, Node]) -> None:
         """Ask hospitals anew that restarted, or whose message was lost and that are connected.
@@ -146,17 +168,17 @@ class Post:
             del self.lost[name]
             tries = 1 if node != asked.node else asked.tries + 1
             if tries > TRIES:
-                self.answers[name] = "flower"
+                self.on_answer(name, "flower")
                 continue
             log.info("%s: the message to %s was lost; asking again", self.kind, name)
             self.push(name, node, tries=tries)
 
 
-def _message(kind: str, record: Record, node: int, seconds: float) -> Message:
+def _message(kind: str, record: Record, blob: Blob, *, node: int, seconds: float) -> Message:
     content = RecordDict(
         {
             VALUES: ConfigRecord(dict(record.values)),
-            ARRAYS: ArrayRecord({BLOB: Array(record.packed())}),
+            ARRAYS: ArrayRecord({BLOB: Array(blob)}),
         }
     )
     return Message(content, dst_node_id=node, message_type=MESSAGE_TYPES[kind], ttl=seconds + 60)

@@ -35,6 +35,7 @@ class Progress:
     rounds: int = 0
     sites: dict[str, str] = field(default_factory=dict)  # name -> what it is doing
     round_seconds: tuple[float, ...] = ()
+    round_bytes: tuple[int, ...] = ()  # of arrays, to and from all hospitals
     c_index: tuple[float | None, ...] = ()  # of the models that came into rounds 1, 2, ...
     error: str = ""
     hint: str = ""
@@ -68,8 +69,8 @@ def read_progress(folder: Path) -> Progress | None:
     """The last progress written, None before the first run."""
     try:
         values = json.loads((folder / PROGRESS_FILE).read_text())
-        values["round_seconds"] = tuple(values["round_seconds"])
-        values["c_index"] = tuple(values["c_index"])
+        for key in ("round_seconds", "round_bytes", "c_index"):
+            values[key] = tuple(values[key])
         return Progress(**values)
     except (OSError, ValueError, KeyError, TypeError):
         return None

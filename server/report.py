@@ -1,6 +1,7 @@
 """The report for people: a table of sites and a learning curve, from sums and counts only."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from .checkpoint import Checkpoint, SiteRound
 from .config import ServerConfig
 from .finish import FinalEvaluation
 from .roster import Roster
-from .rounds import total_c_index
+from .rounds import total_c_index, total_traffic
 
 WITHHELD = {FEW_CASES: "too few cases to evaluate"}
 REPORT_FILE, CURVE_FILE = "report.json", "learning_curve.png"
@@ -37,7 +38,8 @@ def report_of(
 ) -> dict[str, Any]:
     """The report as JSON: C-index before and after, by site and over all."""
     first = {site.name: site for site in checkpoint.history[0].sites} if checkpoint.history else {}
-    trained = {s.name: s for record in checkpoint.history for s in record.sites if s.trained}
+    stages = [*(record.sites for record in checkpoint.history), final.sites]
+    trained = {s.name: s for stage in stages for s in stage if s.trained}
     after = {site.name: site for site in final.sites}
     sites = []
     for member in roster.members:
@@ -45,6 +47,7 @@ def report_of(
         start, last = (found.get(member.name, nothing) for found in (first, trained))
         end = after.get(member.name, nothing)
         evaluated = end.evaluation or EvaluationSums()
+        traffic = total_traffic(s for stage in stages for s in stage if s.name == member.name)
         sites.append(
             {
                 "name": member.name,
@@ -57,6 +60,8 @@ def report_of(
                 if start.evaluation
                 else None,
                 "c_index": evaluated.concordance.c_index,
+                "sent_bytes": traffic.sent,
+                "received_bytes": traffic.received,
                 "note": WITHHELD.get(end.withheld, "") or end.left_out,
             }
         )
@@ -64,9 +69,23 @@ def report_of(
         "study": study.name,
         "rounds": checkpoint.number,
         "round_seconds": [record.seconds for record in checkpoint.history],
+        "traffic": traffic_of(stages),
         "sites": sites,
         "c_index_before": total_c_index(tuple(first.values())),
         "c_index": total_c_index(final.sites),
+    }
+
+
+def traffic_of(stages: Sequence[tuple[SiteRound, ...]]) -> dict[str, Any]:
+    """Bytes of arrays that the server sent and received: in all, and per stage and hospital."""
+    total = total_traffic(site for stage in stages for site in stage)
+    return {
+        "sent_bytes": total.sent,
+        "received_bytes": total.received,
+        "rounds": [  # the last one is the final evaluation
+            {s.name: {"sent_bytes": s.sent, "received_bytes": s.received} for s in stage}
+            for stage in stages
+        ],
     }
 
 

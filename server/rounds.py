@@ -5,31 +5,29 @@ Every stage looks for its result first and goes on from there, so a run after an
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import add
 
-from ghanet_model.errors import ProtocolError, StudyError
+from ghanet_model.errors import StudyError
 from ghanet_model.files import write_json
 from ghanet_model.genes import GenePanel, candidate_columns, make_panel
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import new_model
-from ghanet_model.protocol import (
-    RoundAsk,
-    RoundReply,
-    StatisticsAsk,
-    StatisticsReply,
-)
+from ghanet_model.protocol import RoundReply, StatisticsAsk, StatisticsReply
 from ghanet_model.record import Record
 from ghanet_model.release import model_config
-from ghanet_model.weights import fingerprint_of, weights_of
-from ghanet_model.wire import ROUND, STATISTICS
+from ghanet_model.weights import weights_of
+from ghanet_model.wire import STATISTICS
 
 from . import progress
-from .aggregate import Expected, apply_updates, check_round, check_update
+from .aggregate import Contribution, apply_updates
+from .asks import ask_round, expected_of, read_reply, round_asks
 from .checkpoint import Checkpoint, RoundRecord, SiteRound, read_checkpoint, write_checkpoint
-from .roster import Member, Roster
-from .run import REASONS, Run, ask_all, gather, grace_for, require
+from .roster import Roster
+from .run import Answers, Run, Traffic, ask_all, gather, grace_for, require
+from .spool import clear_spool, read_update, write_update
 
 PANEL_FILE, FINAL_FILE = "panel.json", "final.json"
 
@@ -49,16 +47,15 @@ def fix_panel(run: Run) -> GenePanel:
     gather(run, needed=len(run.roster.training()))
     run.reporter.say(phase=progress.STATISTICS)
     columns = len(candidate_columns(run.study))
-    good, left_out = ask_all(
+    answers = ask_all(
         run,
         STATISTICS,
         dict.fromkeys(names, StatisticsAsk(run.study.digest).to_record()),
         lambda _, record: StatisticsReply.from_record(record, columns=columns),
     )
-    require(1, len(good), len(names), left_out, "statistics")
-    panel = make_panel(
-        run.study, reduce(add, (reply.sums for reply in good.values())), sites=len(good)
-    )
+    require(1, len(answers.good), len(names), answers.left_out, "statistics")
+    sums = [reply.sums for reply in answers.good.values()]
+    panel = make_panel(run.study, reduce(add, sums), sites=len(sums))
     write_json(path, {"study": run.study.digest, "panel": panel.to_json()})
     return panel
 
@@ -74,40 +71,6 @@ def start_or_resume(run: Run, panel: GenePanel) -> Checkpoint:
     return found
 
 
-def round_asks(
-    run: Run, members: Sequence[Member], checkpoint: Checkpoint, panel: GenePanel, *, final: bool
-) -> dict[str, Record]:
-    """The message of a round for each hospital, as its role says."""
-    return {
-        member.name: RoundAsk(
-            study=run.study.digest,
-            number=checkpoint.number + 1,
-            train=member.trains and not final,
-            genes=member.has_genes and not final,
-            training_risk=member.trains and final,
-            panel=json.dumps(panel.to_json()),
-            weights=checkpoint.weights,
-        ).to_record()
-        for member in members
-    }
-
-
-def read_reply(record: Record, expected: Expected, *, train: bool, genes: bool) -> RoundReply:
-    """An answer to what was asked, and to nothing else.
-
-    Raises:
-        ProtocolError: not a reply, or an update that was not asked for.
-        WeightsError: another round, or an update that cannot be averaged.
-    """
-    reply = RoundReply.from_record(record)
-    check_round(reply, expected.number, expected.base)
-    if train:
-        check_update(reply, expected, asked_genes=genes)
-    elif reply.trained:
-        raise ProtocolError("it trained without being asked to")
-    return reply
-
-
 def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
     """Evaluate the incoming model everywhere, train it where the role says so, aggregate.
 
@@ -117,50 +80,71 @@ def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
     number, began = checkpoint.number + 1, time.monotonic()
     online = gather(run, needed=run.quorum, grace=grace_for(run, checkpoint))
     run.reporter.say(phase=progress.ROUND, round_number=number)
-    members = [member for member in run.roster.members if member.name in online]
-    expected = Expected(number, fingerprint_of(checkpoint.weights), checkpoint.weights)
-    roles = {member.name: member for member in members}
+    roles = {member.name: member for member in run.roster.members if member.name in online}
+    expected, state = expected_of(run, checkpoint), run.config.state
+    asks = round_asks(run, expected, roles.values(), panel, final=False)
+    clear_spool(state)
 
     def read(name: str, record: Record) -> RoundReply:
         member = roles[name]
-        return read_reply(record, expected, train=member.trains, genes=member.has_genes)
+        reply = read_reply(record, expected, train=member.trains, genes=member.has_genes)
+        if reply.update:
+            write_update(state, number, name, reply.update)
+        return replace(reply, update={})
 
-    asks = round_asks(run, members, checkpoint, panel, final=False)
-    good, left_out = ask_all(run, ROUND, asks, read)
-    left_out |= {n: REASONS["offline"] for n in run.roster.names() if n not in roles}
-    updates = [reply for reply in good.values() if reply.cases]
-    training = {m.name for m in run.roster.training()}
-    missing = {name: why for name, why in left_out.items() if name in training}
-    require(number, len(updates), run.quorum, missing, f"round {number}")
-    weights = apply_updates(checkpoint.weights, updates)
-    record = RoundRecord(number, time.monotonic() - began, site_rounds(run.roster, good, left_out))
+    answers = ask_round(run, checkpoint, asks, read)
+    trained = {name: reply for name, reply in answers.good.items() if reply.cases}
+    training = {member.name for member in run.roster.training()}
+    missing = {name: why for name, why in answers.left_out.items() if name in training}
+    require(number, len(trained), run.quorum, missing, f"round {number}")
+    weights = apply_updates(
+        checkpoint.weights,
+        (
+            Contribution(reply.cases, reply.gene_cases, read_update(state, number, name))
+            for name, reply in trained.items()
+        ),
+    )
+    record = RoundRecord(number, time.monotonic() - began, site_rounds(run.roster, answers))
     return Checkpoint(number, checkpoint.study, weights, (*checkpoint.history, record))
 
 
-def site_rounds(
-    roster: Roster, good: Mapping[str, RoundReply], left_out: Mapping[str, str]
-) -> tuple[SiteRound, ...]:
+def site_rounds(roster: Roster, answers: Answers[RoundReply]) -> tuple[SiteRound, ...]:
     """What every hospital of the roster did, for history."""
-    found = []
-    for member in roster.members:
-        reply = good.get(member.name)
-        if reply is None:
-            found.append(SiteRound(member.name, trained=False, left_out=left_out[member.name]))
-            continue
-        found.append(
-            SiteRound(
-                name=member.name,
-                trained=bool(reply.trained),
-                cases=reply.cases,
-                events=reply.events,
-                gene_cases=reply.gene_cases,
-                loss=reply.loss,
-                seconds=reply.seconds,
-                evaluation=reply.evaluation,
-                withheld=reply.withheld,
-            )
+    return tuple(
+        _site_round(
+            name,
+            answers.good.get(name),
+            answers.traffic.get(name, Traffic()),
+            left_out=answers.left_out.get(name, ""),
         )
-    return tuple(found)
+        for name in roster.names()
+    )
+
+
+def _site_round(
+    name: str, reply: RoundReply | None, traffic: Traffic, *, left_out: str
+) -> SiteRound:
+    nothing = SiteRound(
+        name, trained=False, left_out=left_out, sent=traffic.sent, received=traffic.received
+    )
+    if reply is None:
+        return nothing
+    return replace(
+        nothing,
+        trained=bool(reply.cases),
+        cases=reply.cases,
+        events=reply.events,
+        gene_cases=reply.gene_cases,
+        loss=reply.loss,
+        seconds=reply.seconds,
+        evaluation=reply.evaluation,
+        withheld=reply.withheld,
+    )
+
+
+def total_traffic(sites: Iterable[SiteRound]) -> Traffic:
+    """Bytes of all hospitals together."""
+    return sum((Traffic(site.sent, site.received) for site in sites), Traffic())
 
 
 def total_evaluation(sites: Sequence[SiteRound]) -> EvaluationSums | None:
@@ -182,6 +166,7 @@ def train_rounds(run: Run, panel: GenePanel) -> Checkpoint:
     while checkpoint.number < run.study.rounds:
         checkpoint = one_round(run, checkpoint, panel)
         write_checkpoint(run.config.state / "checkpoints", checkpoint)
+        clear_spool(run.config.state)
         report_history(run, checkpoint)
     return checkpoint
 
@@ -192,5 +177,6 @@ def report_history(run: Run, checkpoint: Checkpoint) -> None:
         round_number=checkpoint.number,
         rounds=run.study.rounds,
         round_seconds=tuple(record.seconds for record in checkpoint.history),
+        round_bytes=tuple(total_traffic(r.sites).total for r in checkpoint.history),
         c_index=tuple(total_c_index(record.sites) for record in checkpoint.history),
     )

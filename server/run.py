@@ -1,11 +1,11 @@
 """A run's tools: what it works with, waiting for hospitals, asking them. No Flower here."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from ghanet_model.errors import GHANetError, TrainingError
+from ghanet_model.errors import BehindError, GHANetError, TrainingError
 from ghanet_model.record import Record
 from ghanet_model.study import StudyConfig
 
@@ -27,9 +27,29 @@ REASONS = {
     "offline": "not connected",
     "protocol": "its answer was not as agreed",
     "weights": "its weights did not fit",
+    "behind": "it could not take the weights",
     "flower": "its Flower app could not answer",
 }
 Reply = TypeVar("Reply")
+Value = TypeVar("Value")
+OnAnswer: TypeAlias = Callable[[str, Record | str], Record | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Bytes of arrays that went to and came from one hospital, as packed for the wire."""
+
+    sent: int = 0
+    received: int = 0
+
+    @property
+    def total(self) -> int:
+        """Both ways."""
+        return self.sent + self.received
+
+    def __add__(self, other: "Traffic") -> "Traffic":
+        """Both together."""
+        return Traffic(self.sent + other.sent, self.received + other.received)
 
 
 class Exchange(Protocol):
@@ -39,14 +59,13 @@ class Exchange(Protocol):
         """Names of hospitals that can be asked now."""
 
     def ask(
-        self,
-        kind: str,
-        asks: Mapping[str, Record],
-        *,
-        seconds: float,
-        on_answer: Callable[[str], None],
-    ) -> dict[str, Record | str]:
-        """Ask hospitals by name; answer or error code of each ('missing' after ``seconds``)."""
+        self, kind: str, asks: Mapping[str, Record], *, seconds: float, on_answer: OnAnswer
+    ) -> dict[str, Traffic]:
+        """Ask hospitals by name; hand each answer over as it arrives and keep none.
+
+        ``on_answer`` gets a hospital's answer or error code, 'missing' after ``seconds``. A record
+        that it returns is asked of this hospital at once; its answer is handed over as well.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +121,40 @@ def grace_for(run: Run, checkpoint: Checkpoint) -> float:
     return 0.0 if set(run.roster.names()) - online <= set(away) else GRACE_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class Answers(Generic[Reply]):
+    """What a question brought, each in roster order whatever order it arrived in."""
+
+    good: dict[str, Reply]
+    left_out: dict[str, str]  # why a hospital gave nothing
+    traffic: dict[str, Traffic]
+
+
 def ask_all(
     run: Run,
     kind: str,
     asks: Mapping[str, Record],
     read: Callable[[str, Record], Reply],
-) -> tuple[dict[str, Reply], dict[str, str]]:
-    """Ask hospitals; good answers by name, and why the others gave none."""
-    run.reporter.say(sites=dict.fromkeys(asks, "working"))
-    found = run.exchange.ask(
-        kind,
-        asks,
-        seconds=60 * run.study.round_minutes,
-        on_answer=lambda name: run.reporter.site(name, "answered"),
-    )
+    *,
+    whole: Callable[[str], Record] | None = None,
+) -> Answers[Reply]:
+    """Ask hospitals and read each answer as it arrives; what ``read`` does not keep is gone.
+
+    Args:
+        run: the run.
+        kind: of message.
+        asks: what to ask, by hospital.
+        read: turns an answer into a reply, or refuses it with an error of ours.
+        whole: the question with whole weights, for a hospital that turns out to need them.
+    """
     good: dict[str, Reply] = {}
     left_out: dict[str, str] = {}
-    for name in asks:  # roster order, whatever order they arrived in
-        answer = found.get(name, "missing")
+    behind: set[str] = set()
+
+    def on_answer(name: str, answer: Record | str) -> Record | None:
+        if answer == BehindError.code and whole and name not in behind:
+            behind.add(name)
+            return whole(name)
         try:
             if isinstance(answer, str):
                 left_out[name] = REASONS.get(answer, "it failed; its site.log says why")
@@ -127,9 +162,19 @@ def ask_all(
                 good[name] = read(name, answer)
         except GHANetError as error:
             left_out[name] = str(error)
-    for name, why in left_out.items():
-        run.reporter.site(name, f"left out: {why}")
-    return good, left_out
+        why = left_out.get(name)
+        run.reporter.site(name, f"left out: {why}" if why else "answered")
+        return None
+
+    run.reporter.say(sites=dict.fromkeys(asks, "working"))
+    traffic = run.exchange.ask(
+        kind, asks, seconds=60 * run.study.round_minutes, on_answer=on_answer
+    )
+    return Answers(_in_order(good, asks), _in_order(left_out, asks), _in_order(traffic, asks))
+
+
+def _in_order(found: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
+    return {name: found[name] for name in names if name in found}
 
 
 def require(number: int, good: int, needed: int, left_out: Mapping[str, str], what: str) -> None:

@@ -42,6 +42,8 @@ gene_loss_weight: 0.3
 held_out: 0.2                 # share kept for evaluation where a table has no column 'split'
 minimum_cases: 10             # no sum over fewer cases leaves a hospital
 minimum_sites: 0              # training hospitals a round needs; 0: all of them
+training_precision: float32   # bfloat16: faster, on CPUs and GPUs that compute in it
+exchange_precision: float32   # bfloat16: updates as changes of half the bytes, rounded
 round_minutes: 60             # a hospital that takes longer is left out of the round
 seed: 0
 """

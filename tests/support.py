@@ -11,11 +11,12 @@ from local import edit
 import client.cli
 import server.cli
 from client.answers import answer, open_site
+from client.config import FOLDER_VARIABLE, site_template
 from ghanet_model.errors import GHANetError
 from ghanet_model.record import Record
 from server.progress import Progress, Reporter
 from server.roster import read_roster
-from server.run import Run
+from server.run import OnAnswer, Run, Traffic
 from server.setup import read_server, read_study
 
 STUDY = f"""\
@@ -48,6 +49,15 @@ def write_cohort(folder: Path, name: str, *, cases: int = 30, genes: bool = True
     world = make_world(np.random.default_rng(7))
     seed = sum(name.encode())
     write_hospital(folder, Hospital(name, cases, has_genes=genes), world, seed=seed)
+
+
+def write_site(home: Path, **settings: object) -> Path:
+    """A hospital's folder without keys: it can answer, but not connect."""
+    write_study(home, **settings)
+    write_cohort(home, "hospital-a")
+    (home / "site.yaml").write_text(site_template(name="hospital-a", server="localhost:1"))
+    edit(home / "site.yaml", {"encoder": ENCODER, "threads": 1, "genes": "genes.csv"})
+    return home
 
 
 def run(command: Callable[[list[str]], int], *arguments: object) -> None:
@@ -91,13 +101,29 @@ def processes_below(folder: Path) -> list[str]:
     return found
 
 
+def trainers_of(home: Path) -> list[int]:
+    """Process ids of live trainers of a hospital's folder."""
+    mark = f"{FOLDER_VARIABLE}={home}\0".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            trains = b"client.trainer" in (process / "cmdline").read_bytes()
+            if trains and mark in (process / "environ").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
 class LocalExchange:
     """Messages as plain calls: every hospital answers in this process, from its own folder."""
 
-    def __init__(self, root: Path, names: Iterable[str]) -> None:
+    def __init__(self, root: Path, names: Iterable[str], *, backwards: bool = False) -> None:
         self.root = root
         self.names = set(names)
+        self.backwards = backwards  # the last of the roster answers first
         self.asked: list[tuple[str, str]] = []  # (kind, hospital)
+        self.sent: list[tuple[str, Record]] = []  # what each hospital was asked
         self.answers: list[tuple[str, Record]] = []  # what came back, as sent
 
     def online(self) -> set[str]:
@@ -110,21 +136,32 @@ class LocalExchange:
         asks: Mapping[str, Record],
         *,
         seconds: float,  # noqa: ARG002 - the protocol's; calls do not wait
-        on_answer: Callable[[str], None],
-    ) -> dict[str, Record | str]:
+        on_answer: OnAnswer,
+    ) -> dict[str, Traffic]:
         """Ask each hospital in turn; through the bytes of the wire, errors as codes."""
-        found: dict[str, Record | str] = {}
-        for name, record in asks.items():
-            self.asked.append((kind, name))
-            arrived = Record.unpack(dict(record.values), record.packed())
-            try:
-                reply = answer(open_site(self.root / name), kind, arrived)
-                found[name] = Record.unpack(dict(reply.values), reply.packed())
-                self.answers.append((name, reply))
-            except GHANetError as error:
-                found[name] = error.code
-            on_answer(name)
-        return found
+        return {
+            name: self._ask(kind, name, asks[name], on_answer)
+            for name in (reversed(list(asks)) if self.backwards else asks)
+        }
+
+    def _ask(self, kind: str, name: str, ask: Record, on_answer: OnAnswer) -> Traffic:
+        self.asked.append((kind, name))
+        self.sent.append((name, ask))
+        blob = ask.packed()
+        traffic, answered = Traffic(sent=blob.size), self._answer(kind, name, ask, blob)
+        if isinstance(answered, Record):
+            traffic += Traffic(received=answered.size)
+        again = on_answer(name, answered)
+        return traffic + self._ask(kind, name, again, on_answer) if again else traffic
+
+    def _answer(self, kind: str, name: str, ask: Record, blob: np.ndarray) -> Record | str:
+        try:
+            site = open_site(self.root / name)
+            reply = answer(site, kind, Record.unpack(dict(ask.values), blob))
+        except GHANetError as error:
+            return error.code
+        self.answers.append((name, reply))
+        return Record.unpack(dict(reply.values), reply.packed())
 
 
 def make_run(root: Path, exchange: LocalExchange | None = None) -> Run:

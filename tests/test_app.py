@@ -1,5 +1,10 @@
 """Where Flower begins: what a failing hospital sends, and how strange replies are read."""
 
+import os
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +13,30 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 import client.app
-from ghanet_model.errors import CohortError
+import client.sitelog
+from client.frames import Frame, listen, receive_frame, send_frame
 from ghanet_model.record import Record
 from ghanet_model.wire import ARRAYS, BLOB, ERROR, VALUES
 from server.grid import _record_of
 
 CANARY = "CANARY7Q2XK9"
+ONE_MESSAGE = """\
+import sys
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+import client.app
+from ghanet_model.wire import ARRAYS, BLOB, VALUES
+
+TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
+arrays = ArrayRecord({BLOB: Array(np.arange(9, dtype=np.uint8))})
+values = ConfigRecord({"study": "x", "number": 3, "strange": [1]})
+content = RecordDict({VALUES: values, ARRAYS: arrays})
+reply = client.app.reply_to(Message(content, dst_node_id=1, message_type="train.round"), "round")
+print(dict(reply.content.config_records[VALUES]))
+print(reply.content.array_records[ARRAYS][BLOB].numpy().size)
+print(sorted({"torch", "pandas", "safetensors", "h5py"} & set(sys.modules)))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -28,43 +51,69 @@ def message(values: dict[str, object], blob: Array) -> Message:
     return Message(content, dst_node_id=1, message_type="train.round")
 
 
+def echo(listener: socket.socket, sent: list[Frame]) -> None:
+    """A trainer for one message that sends back what it got."""
+    connection, _ = listener.accept()
+    with connection:
+        sent.append(receive_frame(connection))
+        send_frame(connection, sent[0])
+
+
+def hang_up(listener: socket.socket) -> None:
+    """A trainer that ends before it answers."""
+    listener.accept()[0].close()
+
+
 def asked() -> Message:
     """A message that a hospital can read."""
     return message({"study": "0" * 64}, Array(Record({}).packed()))
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (ValueError(f"case {CANARY}"), "failed"),
-        (OSError(28, "No space left", f"/data/{CANARY}"), "failed"),
-        (CohortError(f"{CANARY}", hint=CANARY), "cohort"),
-    ],
-)
-def test_an_error_leaves_as_a_code(
-    error: Exception, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_app_asks_the_trainer_and_holds_no_torch(tmp_path: Path) -> None:
+    """A message becomes a frame, the frame a reply, in a process without torch and tables."""
+    sent: list[Frame] = []
+    with listen(tmp_path) as listener:
+        trainer = threading.Thread(target=echo, args=(listener, sent))
+        trainer.start()
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_MESSAGE],
+            env={**os.environ, "GHANET_SITE_FOLDER": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        trainer.join()
+    assert (sent[0].kind, dict(sent[0].values)) == ("round", {"study": "x", "number": 3})
+    assert bytes(sent[0].arrays) == bytes(range(9))
+    assert done.stdout.splitlines() == ["{'study': 'x', 'number': 3}", "9", "[]"]
+
+
+def test_a_trainer_that_ends_at_work_leaves_as_a_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is raised, the reply holds one word of ours and no text."""
-
-    def raises(*_: object) -> None:
-        raise error
-
+    """The coordinator hears one word; the hospital's log says what to look for."""
     monkeypatch.setenv("GHANET_SITE_FOLDER", str(tmp_path))
-    monkeypatch.setattr(client.app, "_answer", raises)
-    reply = client.app.reply_to(asked(), "round")
+    monkeypatch.setattr(client.sitelog.log, "handlers", [])
+    with listen(tmp_path) as listener:
+        trainer = threading.Thread(target=hang_up, args=(listener,))
+        trainer.start()
+        reply = client.app.reply_to(asked(), "round")
+        trainer.join()
     assert not reply.has_error()
-    assert dict(reply.content.config_records[VALUES]) == {ERROR: code}
-    assert CANARY not in repr(reply.content)
-    assert _record_of(reply) == code
+    assert dict(reply.content.config_records[VALUES]) == {ERROR: "deployment"}
+    assert _record_of(reply) == "deployment"
+    log = (tmp_path / "logs" / "site.log").read_text()
+    assert "round refused: the trainer ended while it worked (if this repeats" in log
 
 
-def test_an_error_of_the_log_itself_leaves_as_a_code(
+def test_an_error_of_the_app_itself_leaves_as_a_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder that cannot be written to is no reason to send its path."""
     (tmp_path / CANARY).write_text("a file where a folder should be")
     monkeypatch.setenv("GHANET_SITE_FOLDER", str(tmp_path / CANARY))
-    monkeypatch.setattr(client.app.log, "handlers", [])
+    monkeypatch.setattr(client.sitelog.log, "handlers", [])
     reply = client.app.reply_to(asked(), "round")
     assert _record_of(reply) == "failed"
     assert CANARY not in repr(reply.content)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from demo.cohorts import ENCODER, FEATURES
 from local import CLIENT, COORDINATOR, HERE, SERVER, LocalConsortium
-from support import processes_below, write_cohort, write_study
+from support import processes_below, trainers_of, write_cohort, write_study
 
 from ghanet_model.certificates import make_authority
 from ghanet_model.release import read_release
@@ -140,13 +140,16 @@ def finished(
 ) -> subprocess.CompletedProcess[str]:
     """What the second ``train`` said.
 
-    Before it, a table of hospital-d becomes a folder; in round 4, hospital-b is killed and started.
+    Before it, a table of hospital-d becomes a folder and the trainer of hospital-a is killed; in
+    round 4, hospital-b is killed and started.
     """
     assert interrupted.returncode == 1
     clinical = consortium.site("hospital-d") / "clinical.csv"
     clinical.rename(clinical.with_suffix(".kept"))
     clinical.mkdir()
     (clinical / CANARY).touch()
+    for trainer in trainers_of(consortium.site("hospital-a")):
+        os.kill(trainer, signal.SIGKILL)
     training = start_training(consortium)
     wait_for_round(consortium.coordinator, 4)
     killed = consortium.running.pop("hospital-b")
@@ -212,6 +215,19 @@ def test_a_killed_hospital_comes_back_into_its_round(
     assert last["hospital-b"].trained
     said = (consortium.site("hospital-b") / "start.log").read_text()
     assert "it takes a minute to be let in again" in said
+
+
+def test_a_killed_trainer_does_not_end_the_connection(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """It is started again by itself, the hospital stays connected and trains on."""
+    folder, study = consortium.coordinator, read_study(consortium.coordinator)
+    checkpoint = read_checkpoint(folder / "state" / "checkpoints", study=study.digest)
+    last = {site.name: site for site in checkpoint.history[-1].sites}
+    assert last["hospital-a"].trained
+    said = (consortium.site("hospital-a") / "start.log").read_text()
+    assert said.count("the trainer was killed") == 1
+    assert "connection ended" not in said
 
 
 def test_a_hospital_that_raises_sends_a_code(

@@ -10,7 +10,8 @@ from torch.nn import functional
 from ghanet_model.bag import Bag, Outcome
 from ghanet_model.errors import GenesError, TrainingError
 from ghanet_model.loss import case_losses, gene_loss, negative_log_likelihood
-from ghanet_model.network import DECODERS, GHANetConfig, new_model
+from ghanet_model.network import DECODERS, new_model
+from ghanet_model.sizes import GHANetConfig
 
 HAZARDS = torch.tensor([[0.5, 0.2, 0.25]], dtype=torch.float64)
 GROUPS = (3, 4)

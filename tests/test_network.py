@@ -7,18 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ghanet_model import study
 from ghanet_model.errors import FeaturesError, SettingsError
-from ghanet_model.layers import Attention, patch_weights
-from ghanet_model.network import DECODERS, PRESETS, GHANetConfig, new_model
+from ghanet_model.layers import PatchAttention, SelfAttention, group_weights
+from ghanet_model.network import DECODERS, GatedPooling, new_model
+from ghanet_model.sizes import GHANetConfig
 
 WIDTH = 12  # of the features
 
 
-def small_config(**changes):
-    """A compact configuration of three gene groups."""
+def small_config(preset="compact", **changes):
+    """A small configuration of three gene groups."""
     given = {"group_sizes": (3, 2, 4), "feature_width": WIDTH, "time_bins": 4, "dropout": 0.25}
-    return GHANetConfig.preset("compact", **given | changes)
+    return GHANetConfig.preset(preset, **given | changes)
 
 
 @pytest.fixture(scope="module")
@@ -92,53 +92,111 @@ def test_patches_matter(model):
     assert (risks[0] - risks[1]).abs() > 1e-4
 
 
+def textbook(layer, queries, rows):
+    """Attention of (G, W) to (N, W) by building keys and values: tokens (G, W), similarity."""
+    q = layer.to_query(queries).unflatten(1, (layer.heads, -1)).transpose(0, 1)  # (h, G, d)
+    k, v = (
+        to(rows).unflatten(1, (layer.heads, -1)).transpose(0, 1)
+        for to in (layer.to_key, layer.to_value)
+    )
+    similarity = q @ k.transpose(1, 2) / math.sqrt(layer.head_width)  # (h, G, N)
+    heads = (similarity.softmax(dim=-1) @ v).transpose(0, 1).flatten(1)
+    return layer.to_output(heads), similarity
+
+
 def test_attention_is_the_textbook_one():
-    """Folded weights give what building keys and values gives."""
-    layer = Attention(10, heads=2, head_width=3, dropout=0.0).double()
+    """Folded weights and norm give what building keys and values of normed rows gives."""
+    layer = PatchAttention(10, heads=2, head_width=3, dropout=0.0).double()
+    norm = torch.nn.LayerNorm(10).double()
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
     queries, rows = torch.randn(1, 4, 10).double(), torch.randn(8, 10).double()
-    q = layer.to_query(queries[0]).view(4, 2, 3).transpose(0, 1)  # (h, G, d)
-    k, v = (to(rows).view(8, 2, 3).transpose(0, 1) for to in (layer.to_key, layer.to_value))
-    similarity = q @ k.transpose(1, 2) / math.sqrt(3)
-    heads = (similarity.softmax(dim=-1) @ v).transpose(0, 1).reshape(4, 6)
-    attended = layer(queries, rows, [8])
-    torch.testing.assert_close(attended.similarity[0], similarity)
-    torch.testing.assert_close(attended.tokens[0], layer.to_output(heads))
+    units = torch.nn.functional.layer_norm(rows, (10,))
+    tokens, similarity = textbook(layer, queries[0], norm(rows))
+    attended = layer(queries, units, [8], norm)
+    torch.testing.assert_close(attended.similarity, similarity.mean(dim=0).detach())
+    torch.testing.assert_close(attended.tokens[0], tokens)
 
 
-def test_attention_drops_patches_in_training():
-    """Dropout acts on the softmax over patches: with all dropped, only the bias is left."""
-    layer = Attention(10, heads=2, head_width=3, dropout=1.0)
-    queries, rows = torch.randn(1, 4, 10), torch.randn(8, 10)
-    assert torch.equal(layer(queries, rows, [8]).tokens[0, 0], layer.to_output.bias)
-    assert not torch.equal(layer.eval()(queries, rows, [8]).tokens[0, 0], layer.to_output.bias)
+def test_tokens_attend_to_their_own_case():
+    """Self-attention is the textbook one in each case."""
+    layer = SelfAttention(10, heads=2, head_width=3, dropout=0.0).double()
+    tokens = torch.randn(3, 4, 10).double()
+    expected = torch.stack([textbook(layer, own, own)[0] for own in tokens])
+    torch.testing.assert_close(layer(tokens), expected)
 
 
-def test_top_patches_share_half_the_weight():
-    """Half of P is the gate's softmax, half the softmax over the top fifth of patches."""
-    similarity = torch.tensor([[4.0, 1, 2, 3, 0, 0, 0, 0, 0, 0]])
-    scores = torch.arange(10.0)
-    top = torch.zeros(1, 10)
-    top[0, [0, 3]] = torch.tensor([4.0, 3.0]).softmax(dim=0)
-    expected = (scores.softmax(dim=0) + top) / 2
-    torch.testing.assert_close(patch_weights(scores, similarity, 0.2), expected)
+def test_top_patches_share_the_weight():
+    """A gene group's weight is the softmax over the top fifth of a case's patches."""
+    similarity = torch.tensor([[4.0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 7]])
+    expected = torch.zeros(1, 11)
+    expected[0, [0, 3]] = torch.tensor([4.0, 3.0]).softmax(dim=0)
+    expected[0, 10] = 1.0  # a case of its own
+    torch.testing.assert_close(group_weights(similarity, [10, 1], 0.2), expected)
 
 
 def test_ties_at_the_top_stay():
     """Patches as similar as the last of the top are at the top too."""
     similarity = torch.tensor([[3.0, 1, 3, 3, 0], [0, 0, 0, 0, 9.0]])
-    from_top = 2 * patch_weights(torch.zeros(5), similarity, 0.2) - 0.2
     third = 1 / 3
     expected = torch.tensor([[third, 0, third, third, 0], [0, 0, 0, 0, 1.0]])
-    torch.testing.assert_close(from_top, expected)
+    torch.testing.assert_close(group_weights(similarity, [5], 0.2), expected)
 
 
 def test_no_gradient_through_similarity():
-    """Patch weights teach the gate, never the similarity."""
+    """Weights of gene groups teach nothing to the similarity that they come from."""
     similarity = torch.randn(2, 9, requires_grad=True)
-    scores = torch.randn(9, requires_grad=True)
-    patch_weights(scores, similarity, 0.2)[:, 0].sum().backward()
-    assert similarity.grad is None
-    assert scores.grad.abs().sum() > 0
+    assert not group_weights(similarity, [9], 0.2).requires_grad
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.sampled_from(["compact", "abmil"]))
+@settings(max_examples=15, deadline=None)
+def test_bfloat16_is_near(lengths, preset):
+    """Under bfloat16 autocast predictions differ a little, and gradients stay float32."""
+    model = new_model(small_config(preset=preset), seed=5).eval()
+    bags = [bag.half() for bag in bags_of(*lengths)]
+    full = model.predict(bags)
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = model.predict(bags)
+        rough = model(torch.cat([bag.float() for bag in bags]), lengths)
+    for found in (coarse, rough):
+        assert found.hazards.dtype == torch.float32
+        assert all(group.dtype == torch.float32 for group in found.genes)
+        assert (found.hazards - full.hazards).abs().max() < 0.02
+        assert (found.risk - full.risk).abs().max() < 0.05
+    rough.risk.sum().backward()
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert {grad.dtype for grad in grads} == {torch.float32}
+    assert all(grad.isfinite().all() for grad in grads)
+
+
+def test_bfloat16_gradients_are_near():
+    """The gradient's direction under bfloat16 is nearly that of float32."""
+    model = new_model(small_config(dropout=0.0), seed=5)
+    features = torch.cat(bags_of(300, 20, 700)).half()
+
+    def gradient(kind):
+        model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+            hazards = model(features, [300, 20, 700]).hazards
+        hazards.log().sum().backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    full, coarse = gradient(torch.float32), gradient(torch.bfloat16)
+    assert torch.nn.functional.cosine_similarity(full, coarse, dim=0) > 0.99
+    assert (full - coarse).norm() < 0.15 * full.norm()
+
+
+def test_abmil_is_the_gate_alone():
+    """ABMIL pools by its gate: one row of weights, which moves with the patches."""
+    model = new_model(small_config(preset="abmil"), seed=5).double()
+    assert isinstance(model, GatedPooling)
+    bags = bags_of(30, 7)
+    packed = model.predict(bags)
+    assert_same(packed, [model.predict([bag]) for bag in bags])
+    assert [weights.shape for weights in packed.patch_weights] == [(1, 30), (1, 7)]
+    assert [own.shape for own in packed.similarity] == [(0, 30), (0, 7)]
+    assert [group.shape for group in packed.genes] == [(2, 3), (2, 2), (2, 4)]
 
 
 def test_only_decoders_have_no_say_in_risk(model):
@@ -247,11 +305,11 @@ def test_an_impossible_top_is_refused(share):
         GHANetConfig(group_sizes=(1,), top_ratio=share)
 
 
-def test_presets_are_those_of_the_study():
-    """A study names exactly the presets there are; compact is far smaller than published."""
-    assert set(PRESETS) == set(study.PRESETS)
+def test_presets():
+    """Compact is far smaller than published; an unknown name is refused."""
     with pytest.raises(SettingsError, match="no preset 'huge'"):
-        GHANetConfig.preset("huge", group_sizes=(1,), feature_width=8, time_bins=4, dropout=0.0)
-    sizes = {"group_sizes": (1,), "feature_width": 8, "time_bins": 4, "dropout": 0.0}
-    assert GHANetConfig.preset("published", **sizes).width == 512
-    assert GHANetConfig.preset("compact", **sizes).width == 64
+        small_config(preset="huge")
+    assert small_config(preset="published").width == 512
+    assert small_config().width == 64
+    with pytest.raises(SettingsError, match="no network 'other'"):
+        GHANetConfig(group_sizes=(1,), kind="other")

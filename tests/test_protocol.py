@@ -43,16 +43,20 @@ REPLY = RoundReply(
     evaluation=SUMS,
     training_risk=None,
     withheld="few_cases",
-    trained=WEIGHTS,
+    update=WEIGHTS,
 )
+ROLE = {"train": True, "genes": False, "training_risk": True}
+ASK = RoundAsk("0" * 64, 3, **ROLE, panel="{}", base="1" * 64, weights=WEIGHTS)
+WORDS = {name: array.astype(np.uint16) for name, array in WEIGHTS.items()}
 MESSAGES = [
     StatisticsAsk("0" * 64),
     StatisticsReply(gene_sums(TABLE, clip=5.0, minimum_cases=10)),
-    RoundAsk("0" * 64, 3, train=True, genes=False, training_risk=True, panel="{}", weights=WEIGHTS),
+    ASK,
     REPLY,
-    replace(
-        REPLY, cases=0, gene_cases=0, events=0, evaluation=None, training_risk=SUMS, trained={}
-    ),
+    replace(REPLY, cases=0, gene_cases=0, events=0, evaluation=None, training_risk=SUMS, update={}),
+    replace(ASK, weights={}),
+    replace(ASK, weights={}, before="2" * 64, change=WORDS),
+    replace(REPLY, update=WORDS),
     DeliveryAsk("0" * 64, "first-study", bytes(range(256))),
     DeliveryAsk("0" * 64, "first-study", b""),
     DeliveryReply("1" * 64),
@@ -103,7 +107,7 @@ def test_every_value_is_needed_and_of_its_type(message):
                 read(type(message), Record(values, record.arrays))
 
 
-@pytest.mark.parametrize("message", [MESSAGES[1], MESSAGES[5]], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("message", [MESSAGES[1], MESSAGES[8]], ids=lambda m: type(m).__name__)
 def test_every_vector_is_needed_and_of_its_type(message):
     """A vector that is absent, of another type or not one-dimensional is refused."""
     record = message.to_record()
@@ -136,7 +140,7 @@ def test_numbers_that_are_not_finite_are_refused(key, value):
 @pytest.mark.parametrize("cases", [0, 3])
 def test_an_update_comes_with_its_cases(cases):
     """An update without cases, or cases without an update, is refused."""
-    reply = replace(REPLY, cases=cases, trained={} if cases else WEIGHTS)
+    reply = replace(REPLY, cases=cases, update={} if cases else WEIGHTS)
     with pytest.raises(ProtocolError, match="update"):
         RoundReply.from_record(reply.to_record())
 

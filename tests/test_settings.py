@@ -187,6 +187,8 @@ OTHER = {
     "held_out": 0.3,
     "minimum_cases": 20,
     "minimum_sites": 2,
+    "training_precision": "bfloat16",
+    "exchange_precision": "bfloat16",
     "round_minutes": 5.0,
     "seed": 7,
 }
@@ -218,6 +220,8 @@ def test_digest_knows_the_groups_file(tmp_path):
         ("[12, 36, 60]", "[12, .nan]"),
         ("feature_width: 8", "feature_width: 0"),
         ("format: 1", "format: 1\npreset: huge"),
+        ("format: 1", "format: 1\ntraining_precision: float16"),
+        ("format: 1", "format: 1\nexchange_precision: float16"),
         ("format: 1", "format: 1\nlearning_rate: 0"),
         ("format: 1", "format: 1\ngene_clip: .inf"),
         ("format: 1", "format: 1\nseed: -1"),

@@ -60,6 +60,7 @@ def test_columns_can_be_mapped(tmp_path):
         ("encoder: enc-v1", "encoder: ' '"),
         ("format: 1", "format: 1\ndevice: gpu"),
         ("format: 1", "format: 1\nthreads: 0"),
+        ("format: 1", "format: 1\ncache_megabytes: -1"),
         ("format: 1", "format: 1\ncolumns: {tmie: months}"),
     ],
 )
@@ -80,6 +81,12 @@ def test_servers_of_all_kinds(tmp_path, server):
 def test_devices(tmp_path, device):
     """The devices that torch has are devices."""
     assert read(tmp_path, SITE + f"device: {device}\n").device == device
+
+
+def test_cache_is_a_number_of_megabytes(tmp_path):
+    """There is a cache unless the site says 0."""
+    assert read(tmp_path, SITE).cache_megabytes > 0
+    assert read(tmp_path, SITE + "cache_megabytes: 0\n").cache_megabytes == 0
 
 
 def test_home_that_does_not_exist_is_refused(tmp_path):

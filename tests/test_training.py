@@ -1,19 +1,25 @@
 """Training learns, repeats itself, keeps within memory and leaves alone what is not its own."""
 
 import math
+import re
+import threading
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from lifelines.utils import concordance_index
 
-from ghanet_model import training
+from ghanet_model import batches, training
 from ghanet_model.bag import Bag, Outcome
+from ghanet_model.batches import batches_of
 from ghanet_model.errors import FeaturesError, TrainingError
 from ghanet_model.loss import case_losses
-from ghanet_model.network import DECODERS, GHANetConfig, new_model
+from ghanet_model.network import DECODERS, new_model
+from ghanet_model.sizes import GHANetConfig
 from ghanet_model.study import StudyConfig
+from ghanet_model.times import Stopwatch
 from ghanet_model.training import TrainingSettings, evaluate, train
 
 CPU = torch.device("cpu")
@@ -116,18 +122,10 @@ def test_frozen_parameters_are_not_decayed():
 def test_parts_of_a_step_are_the_step(monkeypatch):
     """Cutting steps into parts of few patches changes no weight beyond rounding."""
     whole, _ = trained(model=small_model(dropout=0.0).double())
-    monkeypatch.setattr(training, "PATCHES_AT_ONCE", 12)
+    monkeypatch.setattr(batches, "PATCHES_AT_ONCE", 12)
     parts, _ = trained(model=small_model(dropout=0.0).double())
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9)
-
-
-def test_parts_hold_few_patches(monkeypatch):
-    """A part never exceeds the bound, but for a single case larger than it; all cases come."""
-    monkeypatch.setattr(training, "PATCHES_AT_ONCE", 10)
-    bags = [Bag(torch.zeros(n, WIDTH)) for n in (30, 4, 6, 9, 1, 2)]
-    parts = [[len(bag.features) for bag in part] for part in training._parts(bags)]
-    assert parts == [[30], [4, 6], [9, 1], [2]]
 
 
 def test_classes_are_drawn_alike():
@@ -179,7 +177,8 @@ def test_reported_loss_is_the_mean_of_the_last_epoch():
 def test_a_step_follows_the_mean_loss():
     """The gradient of a step is that of the mean of its cases' losses."""
     bags, model = planted_bags(4), small_model(dropout=0.0).double()
-    total = training._add_gradients(model, bags, 4, 0.3)
+    (batch,) = batches_of(bags, 4, pin=False)
+    total = training._add_gradients(model, batch, SETTINGS, Stopwatch(CPU))
     found = [parameter.grad for parameter in model.parameters()]
     single = [
         case_losses(model(b.features.double(), [len(b.features)]), [b], gene_weight=0.3)
@@ -207,6 +206,96 @@ def test_half_precision_features_train_in_full():
     assert not changed(model, trained(singles)[0])
     assert model.association.queries.dtype == torch.float32
     assert report.steps == 6
+
+
+class Reads(list):
+    """Bags that note which thread reads them, and may refuse the read of a number."""
+
+    def __init__(self, bags, *, refused=None):
+        super().__init__(bags)
+        self.refused, self.threads, self.count = refused, set(), 0
+
+    def __getitem__(self, index):
+        """Read one."""
+        self.threads.add(threading.current_thread())
+        self.count += 1
+        if self.count == self.refused:
+            raise FeaturesError("features of slides.csv row 7: no patches")
+        return super().__getitem__(index)
+
+
+def test_reading_ahead_changes_no_bit(monkeypatch):
+    """Bags are read by another thread, and weights and sums are those of reading in turn."""
+    bags = Reads(planted_bags())
+    monkeypatch.setattr(batches, "PATCHES_AT_ONCE", 12)
+    model, report = trained(bags)
+    assert threading.main_thread() not in bags.threads
+    sums = evaluate(model, bags, device=CPU)
+    monkeypatch.setattr(training, "read_ahead", lambda items: nullcontext(iter(items)))
+    same, again = trained(bags)
+    assert threading.main_thread() in bags.threads
+    assert not changed(model, same)
+    assert report.loss == again.loss
+    assert evaluate(model, bags, device=CPU) == sums
+
+
+def test_what_reading_refuses_ends_training():
+    """An error of a bag comes out as it is, and no thread stays."""
+    threads = threading.active_count()
+    with pytest.raises(FeaturesError, match=r"^features of slides\.csv row 7: no patches$"):
+        trained(Reads(planted_bags(), refused=5))
+    assert threading.active_count() == threads
+
+
+def test_training_that_is_abandoned_stops_reading():
+    """What progress raises ends the training: no thread stays, and few bags more are read."""
+    bags, threads = Reads(planted_bags()), threading.active_count()
+    outcomes = [bag.outcome for bag in list.__iter__(bags)]
+
+    def leave(done, steps):
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        train(
+            small_model(),
+            bags,
+            replace(SETTINGS, epochs=9),
+            outcomes=outcomes,
+            use_genes=True,
+            seed=1,
+            device=CPU,
+            progress=leave,
+        )
+    assert threading.active_count() == threads
+    assert bags.count <= 3 * SETTINGS.batch_cases
+
+
+def test_bfloat16_trains_close_to_float32():
+    """Parameters stay float32; the loss follows within 2%, risks (from -3 to 0) within 0.15."""
+    settings = replace(SETTINGS, epochs=4)
+    model, report = trained(settings=settings)
+    half, other = trained(settings=replace(settings, precision="bfloat16"))
+    assert {p.dtype for p in half.parameters()} == {torch.float32}
+    assert changed(model, half)
+    assert other.loss == pytest.approx(report.loss, rel=0.02)
+    features = [bag.features for bag in planted_bags(seed=9)]
+    risks, others = model.predict(features).risk, half.predict(features).risk
+    torch.testing.assert_close(others, risks, rtol=0, atol=0.15)
+
+
+def test_bfloat16_repeats_itself():
+    """Same seed, same weights bit by bit, in bfloat16 too."""
+    settings = replace(SETTINGS, precision="bfloat16")
+    assert not changed(trained(settings=settings)[0], trained(settings=settings)[0])
+
+
+def test_the_report_says_where_the_time_went():
+    """Every part took some, all of it lies within the seconds, and it reads as shares."""
+    _, report = trained()
+    times = report.times
+    assert min(times.read, times.forward, times.backward, times.step) > 0
+    assert times.total <= report.seconds
+    assert re.fullmatch(r"read \d+%, forward \d+%, backward \d+%, step \d+%", str(times))
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -284,5 +373,8 @@ def test_settings_are_those_of_the_study():
         learning_rate=5e-4,
         weight_decay=2e-5,
         gene_loss_weight=0.1,
+        training_precision="bfloat16",
     )
-    assert TrainingSettings.from_study(study) == TrainingSettings(3, 16, 5e-4, 2e-5, 0.1)
+    assert TrainingSettings.from_study(study) == TrainingSettings(
+        3, 16, 5e-4, 2e-5, 0.1, "bfloat16"
+    )

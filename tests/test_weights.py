@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from ghanet_model.errors import WeightsError
-from ghanet_model.network import GHANetConfig, new_model
+from ghanet_model.network import new_model
+from ghanet_model.sizes import GHANetConfig
 from ghanet_model.weights import (
     check_same_shape,
     fingerprint_of,

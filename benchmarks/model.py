@@ -98,14 +98,13 @@ def compare(patches: int, cases: int, repeats: int, device: torch.device) -> lis
         work[TRAINING, way] = trainer(learner, bags, way)
         work[INFERENCE, way] = predictor(new_model(config, seed=0).to(device).eval(), bags, way)
     seconds = dict.fromkeys(work, float("inf"))
-    peaks: dict[tuple[str, str], float | None] = {}
-    for repeat in range(repeats + 1):  # the first is not counted: it warms up
+    for do in work.values():
+        do()  # not counted: it warms up, and optimisers make their state
+    peaks = {key: peak_megabytes(do, device) for key, do in work.items()}
+    for repeat in range(repeats):
         for key, do in work.items():
-            began = time.perf_counter()
-            peaks[key] = peak_megabytes(do, device)
-            if repeat:
-                seconds[key] = min(seconds[key], (time.perf_counter() - began) / cases)
-        say(f"{cases} x {patches:,} patches: repetition {repeat} of {repeats}")
+            seconds[key] = min(seconds[key], best_seconds(do, device, repeats=1) / cases)
+        say(f"{cases} x {patches:,} patches: repetition {repeat + 1} of {repeats}")
     return [
         Measured(*key, patches, cases, s, peaks[key], seconds[key[0], PUBLISHED] / s, 0.0)
         for key, s in seconds.items()

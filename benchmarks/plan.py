@@ -36,6 +36,7 @@ RECIPES = {
     "compact": Recipe(rounds=8, local_epochs=4, batch_cases=8, learning_rate=2e-3),
     "published": Recipe(rounds=5, local_epochs=4, batch_cases=16, learning_rate=2e-4),
 }
+BFLOAT16 = {"training_precision": "bfloat16", "exchange_precision": "bfloat16"}
 QUICK = {"rounds": 1, "local_epochs": 1}
 
 
@@ -48,6 +49,7 @@ class Plan:
     groups: Path
     seeds: tuple[int, ...]
     wsi_only_trains: bool
+    bfloat16: bool  # only the federation, in float32 and in bfloat16
 
     @property
     def training(self) -> set[str]:
@@ -95,4 +97,11 @@ def make_plan(options: argparse.Namespace) -> Plan:
         **given,
     }
     seeds = SEEDS[:1] if options.quick else SEEDS
-    return Plan(places, study, groups, seeds, wsi_only_trains=options.wsi_only == "trains")
+    return Plan(
+        places,
+        study,
+        groups,
+        seeds,
+        wsi_only_trains=options.wsi_only == "trains",
+        bfloat16=options.bfloat16,
+    )

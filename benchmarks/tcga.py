@@ -23,9 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which i
 
 from arms import COORDINATOR, federate, learn, panel_of, predict, write_study
 from hospitals import Hospital, all_cases, open_hospital
-from plan import Plan, make_plan
+from plan import BFLOAT16, Plan, make_plan
 from report import (
     ALONE,
+    COARSE,
     FEDERATED,
     POOLED,
     Arm,
@@ -146,7 +147,15 @@ def run_seed(
     def in_process(own: Sequence[Hospital], panel: GenePanel, name: str) -> NDArray[np.float64]:
         return predict(learn(own, study, panel=panel, name=name), hospitals, study)
 
-    run(FEDERATED, training, lambda: federate(folder, plan.places, hospitals, trains=plan.training))
+    def federation(own: Path) -> NDArray[np.float64]:
+        return federate(own, plan.places, hospitals, trains=plan.training)
+
+    run(FEDERATED, training, lambda: federation(folder))
+    if plan.bfloat16:
+        coarse = folder.with_name(f"{folder.name}-bfloat16")
+        write_study(coarse / COORDINATOR, plan.study | BFLOAT16 | {"seed": study.seed}, plan.groups)
+        run(COARSE, training, lambda: federation(coarse))
+        return runs
     run(POOLED, training, lambda: in_process(training, pooled_panel, POOLED))
     for hospital in hospitals:
         if hospital.can_train(study):
@@ -177,6 +186,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, help="of the federation; default: by preset")
     add("--local-epochs", type=int, help="in each round; default: by preset")
     add("--learning-rate", type=float, help="default: by preset")
+    add(
+        "--bfloat16",
+        action="store_true",
+        help="only the federation: in bfloat16, trained and exchanged so, beside float32",
+    )
     add("--quick", action="store_true", help="one seed, one round, three hospitals: does it run?")
     add("--check", action="store_true", help="exit 1 where a target is missed")
     add("--json", type=Path, help="write all numbers to this file")

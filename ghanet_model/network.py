@@ -6,6 +6,7 @@ G gene groups, K time bins.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +24,12 @@ from .layers import (
     SelfAttention,
     group_weights,
 )
-from .patches import pool, prepare, project
+from .patches import pool, prepare, product_type, project
 from .sizes import ABMIL, GHANetConfig
 from .survival import risk_from, survival_from
 
-PATCHES_AT_ONCE = 4_096  # in one packed prediction; bounds memory, a larger bag comes alone
+PATCHES_AT_ONCE = 20_000  # in one packed prediction; bounds memory, a larger bag comes alone
+FEW_TOKENS = 64
 DECODERS = "decoders."  # parameters so named learn from genes alone; averaged over paired sites
 
 
@@ -57,10 +59,14 @@ class AssociationBranch(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(width) for _ in range(3))
         self.norm4, self.norm5, self.norm6 = (nn.LayerNorm(width) for _ in range(3))
 
-    def forward(self, features: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, features: Tensor, lengths: Sequence[int], kind: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
         """Features (P, D) -> R (B, G, W) and M (G, P) of the second hop."""
         dropout = self.dropout.p if self.training else 0.0
-        units = project(features, self.embed, eps=self.norm2.eps, dropout=dropout)  # (P, W)
+        units = project(
+            features, self.embed, eps=self.norm2.eps, dropout=dropout, kind=kind
+        )  # (P, W)
         queries = self.queries.expand(len(lengths), -1, -1)  # (B, G, W)
         first = self.attention(self.norm1(queries), units, lengths, self.norm2).tokens
         tokens = self.feed0(self.norm3(first)) + first  # (B, G, W)
@@ -88,14 +94,20 @@ class SurvivalBranch(nn.Module):
         self.head = nn.Linear(len(config.group_sizes) * config.bottleneck, config.time_bins)
 
     def forward(
-        self, features: Tensor, lengths: Sequence[int], tokens: Tensor, similarity: Tensor
+        self,
+        features: Tensor,
+        lengths: Sequence[int],
+        tokens: Tensor,
+        similarity: Tensor,
+        *,
+        kind: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
         """Features (P, D), R (B, G, W), M (G, P) -> hazards (B, K), P (G, P)."""
         groups = group_weights(similarity, lengths, self.top_ratio)  # (G, P)
         dropout = self.dropout.p if self.training else 0.0
         by_gate, by_group, gate = pool(
             features, groups, lengths,
-            layer=self.embed, norm=self.embed_norm, gate=self.gate(), dropout=dropout,
+            layer=self.embed, norm=self.embed_norm, gate=self.gate(), dropout=dropout, kind=kind,
         )  # fmt: skip
         edges = (by_gate.unsqueeze(1) + by_group) / 2  # U (B, G, W)
         joined = (self.convolution(edges) + tokens) / 2
@@ -135,18 +147,22 @@ class Network(nn.Module):
         """
         self._check_packed(features, lengths)
         weight = self.weight
-        tokens, hazards, similarity, weights = self.read(prepare(features, weight), lengths)
+        kind = product_type(weight)
+        with _products_of(len(lengths) * len(self.decoders), weight.device):
+            tokens, hazards, similarity, weights = self.read(prepare(features, kind), lengths, kind)
+            found = [decode(tokens[:, g]) for g, decode in enumerate(self.decoders)]
+        genes = tuple(group.to(weight.dtype) for group in found)
         survival = survival_from(hazards)  # (B, K)
-        genes = tuple(
-            decode(tokens[:, g]).to(weight.dtype) for g, decode in enumerate(self.decoders)
-        )
         own = (torch.split(kept, list(lengths), dim=1) for kept in (similarity, weights))
         return Prediction(hazards, survival, risk_from(survival), genes, *own)
 
     def read(
-        self, features: Tensor, lengths: Sequence[int]
+        self, features: Tensor, lengths: Sequence[int], kind: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tokens (B, G, W), hazards (B, K), similarity and weights of patches (G, P) each."""
+        """Tokens (B, G, W), hazards (B, K), similarity and weights of patches (G, P) each.
+
+        ``kind`` is the float type that products with patches are taken in.
+        """
         raise NotImplementedError
 
     @property
@@ -158,7 +174,7 @@ class Network(nn.Module):
         """Predict without dropout or gradient; features (N, D) of any float type, per case.
 
         Patches stream through in chunks: of a bag, one (N, W) is held in memory, and what is
-        returned of it. Features may lie on the CPU while the model is on a GPU.
+        returned of it. Features move to the model's device as they are stored.
 
         Raises:
             FeaturesError: a bag of another shape, without patches, or with values not finite.
@@ -171,7 +187,7 @@ class Network(nn.Module):
         self.eval()
         try:
             with torch.no_grad():
-                return _joined([self(*_packed(run)) for run in _runs(bags)])
+                return _joined([self(*_packed(run, self.weight.device)) for run in _runs(bags)])
         finally:
             self.train(mode)
 
@@ -192,11 +208,11 @@ class GHANet(Network):
         self.apply(_initialise)
 
     def read(
-        self, features: Tensor, lengths: Sequence[int]
+        self, features: Tensor, lengths: Sequence[int], kind: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """R (B, G, W), hazards (B, K), M and P (G, P)."""
-        tokens, similarity = self.association(features, lengths)
-        hazards, weights = self.survival(features, lengths, tokens, similarity)
+        tokens, similarity = self.association(features, lengths, kind)
+        hazards, weights = self.survival(features, lengths, tokens, similarity, kind=kind)
         return tokens, hazards, similarity, weights
 
     @classmethod
@@ -227,14 +243,14 @@ class GatedPooling(Network):
         self.apply(_initialise)
 
     def read(
-        self, features: Tensor, lengths: Sequence[int]
+        self, features: Tensor, lengths: Sequence[int], kind: torch.dtype
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pooled for each group (B, G, W), hazards (B, K), no similarity, softmax(w) (1, P)."""
         none = self.weight.new_empty(0, len(features))
         dropout = self.dropout.p if self.training else 0.0
         pooled, _, gate = pool(
             features, none, lengths,
-            layer=self.embed, norm=self.embed_norm, gate=self.gate(), dropout=dropout,
+            layer=self.embed, norm=self.embed_norm, gate=self.gate(), dropout=dropout, kind=kind,
         )  # fmt: skip
         narrow = self.dropout(self.narrow_norm(self.narrow(pooled)).relu())  # (B, bottleneck)
         tokens = pooled.unsqueeze(1).expand(-1, len(self.decoders), -1)
@@ -253,11 +269,11 @@ def _runs(bags: Sequence[Tensor], patches: int = PATCHES_AT_ONCE) -> Iterator[li
         yield run
 
 
-def _packed(bags: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+def _packed(bags: Sequence[Tensor], device: torch.device) -> tuple[Tensor, list[int]]:
     """Features of several cases (P, D), one case after the other, and their lengths."""
     with torch.autocast(bags[0].device.type, enabled=False):  # it cannot join float16
         features = bags[0] if len(bags) == 1 else torch.cat(list(bags))
-    return features, [len(own) for own in bags]
+    return features.to(device), [len(own) for own in bags]
 
 
 def _joined(parts: Sequence[Prediction]) -> Prediction:
@@ -319,6 +335,13 @@ def _heads(config: GHANetConfig) -> dict[str, Any]:
 
 def _feed_forward(config: GHANetConfig) -> FeedForward:
     return FeedForward(config.width, expansion=config.expansion, dropout=config.dropout)
+
+
+def _products_of(tokens: int, device: torch.device) -> AbstractContextManager[None]:
+    """Autocast as it is; but off for few tokens, where casting the weights takes longer."""
+    if tokens < FEW_TOKENS:
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def hazards_from(head: nn.Linear, narrow: Tensor) -> Tensor:

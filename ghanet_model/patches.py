@@ -36,18 +36,19 @@ def product_type(weight: Tensor) -> torch.dtype:
     return weight.dtype
 
 
-def prepare(features: Tensor, weight: Tensor) -> Tensor:
+def prepare(features: Tensor, kind: torch.dtype) -> Tensor:
     """Features cast once where training in bfloat16 would cast each chunk four times."""
-    kind = product_type(weight)
-    if kind == weight.dtype or not torch.is_grad_enabled():
+    if kind != torch.bfloat16 or not torch.is_grad_enabled():
         return features
     cast = torch.empty_like(features, dtype=kind)
     for part in _chunks(features):
-        cast[part] = features[part].to(weight.dtype)  # float16 to bfloat16 at once is slower
+        cast[part] = features[part].to(torch.float32)  # float16 to bfloat16 at once is slower
     return cast
 
 
-def project(features: Tensor, layer: nn.Linear, *, eps: float, dropout: float) -> Tensor:
+def project(
+    features: Tensor, layer: nn.Linear, *, eps: float, dropout: float, kind: torch.dtype
+) -> Tensor:
     """(d - mean d) / sd d of d = drop(relu(X W + b)): a norm without its own weights.
 
     Args:
@@ -55,11 +56,11 @@ def project(features: Tensor, layer: nn.Linear, *, eps: float, dropout: float) -
         layer: W, b.
         eps: of the norm.
         dropout: rate; 0 when not training.
+        kind: of products, and of what is returned.
 
     Returns:
-        (P, W), of ``product_type``.
+        (P, W).
     """
-    kind = product_type(layer.weight)
     with _as_written(features):
         rows: Tensor = _Project.apply(  # type: ignore[no-untyped-call]
             features, layer.weight, layer.bias, eps, dropout, kind, torch.is_grad_enabled()
@@ -84,7 +85,7 @@ def attend(
     """
     with _as_written(rows):
         gathered, weight, similarity = _Attend.apply(  # type: ignore[no-untyped-call]
-            queries, rows, tuple(lengths), dropout
+            queries, rows, tuple(lengths), dropout, torch.is_grad_enabled()
         )
     return gathered, weight, similarity
 
@@ -106,6 +107,7 @@ def pool(  # noqa: PLR0913 - the layers it fuses
     norm: nn.LayerNorm,
     gate: tuple[Tensor, Tensor, Tensor],
     dropout: float,
+    kind: torch.dtype,
 ) -> Pooled:
     """Sums of H = drop(relu(norm(X W + b))) over each case's patches: by a gate, and by groups.
 
@@ -118,8 +120,8 @@ def pool(  # noqa: PLR0913 - the layers it fuses
         gate: weight (2A, W) and bias (2A) of tanh and sigmoid, score (A): the gate's softmax is
             over (tanh(H W_a + b_a) * sigmoid(H W_b + b_b)) score.
         dropout: rate; 0 when not training.
+        kind: of products.
     """
-    kind = product_type(layer.weight)
     with _as_written(features):
         by_gate, by_group, weights = _Pool.apply(  # type: ignore[no-untyped-call]
             features, groups, tuple(lengths), layer.weight, layer.bias, norm.weight, norm.bias,
@@ -165,7 +167,7 @@ class _Project(torch.autograd.Function):
         down = _Down(features, weight, rows.dtype, wanted=ctx.needs_input_grad[0])
         for part in _chunks(features):
             into, _, _ = _norm_backward(grad[part].to(weight.dtype), rows[part].to(weight.dtype))
-            down.add(part, into.mul_(spread[part]).mul_(alive[part]))
+            down.add_chunk(part, into.mul_(spread[part]).mul_(alive[part]))
         return down.features, down.weight, down.bias, None, None, None, None
 
 
@@ -173,24 +175,32 @@ class _Attend(torch.autograd.Function):
     """``attend``."""
 
     @staticmethod
-    def forward(
-        ctx: Any, queries: Tensor, rows: Tensor, lengths: tuple[int, ...], dropout: float
+    def forward(  # noqa: PLR0913, PLR0917
+        ctx: Any,
+        queries: Tensor,
+        rows: Tensor,
+        lengths: tuple[int, ...],
+        dropout: float,
+        learns: bool,  # noqa: FBT001 - Function.apply takes no keywords
     ) -> tuple[Tensor, Tensor, Tensor]:
         gathered = torch.empty_like(queries)
         weight = queries.new_ones(queries.shape[:2])
         similarity = queries.new_empty(queries.shape[1], len(rows))
-        chance = torch.empty_like(similarity)  # softmax
+        chance = torch.empty_like(similarity) if learns else None  # softmax
         kept = _bytes(similarity, dropout) if dropout else None  # (Q, P)
         for case, part in enumerate(_cases(lengths)):
             own, asked = rows[part], queries[case].to(rows.dtype)  # (N, W), (Q, W)
             similarity[:, part] = asked @ own.T
-            chance[:, part] = share = similarity[:, part].softmax(dim=1)
+            share = similarity[:, part].softmax(dim=1)
+            if chance is not None:
+                chance[:, part] = share
             if kept is not None:
                 share = (share * kept[:, part]).mul_(_scale(dropout))
                 weight[case] = share.sum(dim=1)
             gathered[case] = share.to(rows.dtype) @ own
-        ctx.save_for_backward(queries, rows, chance, kept)
-        ctx.lengths, ctx.scale = lengths, _scale(dropout)
+        if learns:
+            ctx.save_for_backward(queries, rows, chance, kept)
+            ctx.lengths, ctx.scale = lengths, _scale(dropout)
         ctx.mark_non_differentiable(similarity)
         return gathered, weight, similarity
 
@@ -211,10 +221,10 @@ class _Attend(torch.autograd.Function):
                 used, into = share * closed, into.mul_(closed)
             into = share * (into - (into * share).sum(dim=1, keepdim=True))  # of the similarity
             down_queries[case] = into.to(rows.dtype) @ own
-            left = torch.cat([used, into]).to(rows.dtype)  # (2Q, N)
+            left = torch.cat([used, into]).to(rows.dtype).T.contiguous()  # (N, 2Q)
             right = torch.cat([grad[case], queries[case]]).to(rows.dtype)  # (2Q, W)
-            torch.mm(left.T, right, out=down_rows[part])
-        return down_queries, down_rows, None, None
+            torch.mm(left, right, out=down_rows[part])
+        return down_queries, down_rows, None, None, None
 
 
 class _Pool(torch.autograd.Function):
@@ -254,9 +264,12 @@ class _Pool(torch.autograd.Function):
         for span in _spans(lengths, _chunk_of(features)):
             part = span.rows
             hidden = _affine(features[part], matrix, bias)  # (C, W)
-            unit, _, spread[part] = torch.native_layer_norm(hidden, [width], None, None, eps)
-            patches = torch.addcmul(norm[1], unit, norm[0]).relu_()
-            _drop(patches, dropout)
+            at_once = (None, None) if learns else norm  # the norm's own weights
+            unit, _, spread[part] = torch.native_layer_norm(
+                hidden, [width], at_once[0], at_once[1], eps
+            )
+            patches = torch.addcmul(norm[1], unit, norm[0]) if learns else unit
+            _drop(patches.relu_(), dropout)
             both = _opened(patches, gate, gate_bias)  # (C, 2A)
             content, opening = both.chunk(2, dim=1)
             scores[part] = (content * opening) @ score
@@ -305,12 +318,11 @@ class _Pool(torch.autograd.Function):
             content, opening = opened[part].to(weight.dtype).split(half, dim=1)
             down_score += into_score @ (content * opening)
             into_gate = _gate_backward(into_score, content, opening, score)  # (C, 2A)
-            gate_down.add(into_gate, patches)
-            into += (into_gate.to(gate.dtype) @ gate).to(into.dtype)
+            into += (gate_down.add(into_gate, patches) @ gate).to(into.dtype)
             into, *of_norm = _norm_backward(into.mul_(living), unit, norm_weight)
             down_norm[0].add_(of_norm[0], alpha=ctx.scale)
             down_norm[1].add_(of_norm[1], alpha=ctx.scale)
-            down.add(part, into.mul_(spread[part] * ctx.scale))
+            down.add_chunk(part, into.mul_(spread[part] * ctx.scale))
         return (
             down.features, None, None, down.weight, down.bias, *down_norm,
             gate_down.weight, gate_down.bias, down_score, None, None, None, None,
@@ -405,14 +417,19 @@ class _Gradient:
         self.weight = torch.zeros_like(weight)
         self.bias = weight.new_zeros(len(weight))
 
-    def add(self, into: Tensor, inputs: Tensor) -> None:
-        """Take in a chunk: gradients of outputs (C, out), and inputs (C, in)."""
+    def add(self, into: Tensor, inputs: Tensor) -> Tensor:
+        """Take in a chunk: gradients of outputs (C, out), and inputs (C, in).
+
+        Returns:
+            The gradients of outputs, cast for products.
+        """
         self.bias += into.sum(dim=0)
+        into = into.to(self.kind)
         if self.kind == self.weight.dtype:
             self.weight.addmm_(into.T, _cast(inputs, self.kind))
         else:
-            product = into.to(self.kind).T @ _cast(inputs, self.kind)
-            self.weight += product.to(self.weight.dtype)
+            self.weight += (into.T @ _cast(inputs, self.kind)).to(self.weight.dtype)
+        return into
 
 
 class _Down(_Gradient):
@@ -425,9 +442,9 @@ class _Down(_Gradient):
         self.inputs, self.matrix = features, weight
         self.features = torch.empty_like(features) if wanted else None
 
-    def add(self, part: slice, into: Tensor) -> None:  # type: ignore[override]
+    def add_chunk(self, part: slice, into: Tensor) -> None:
         """Take in the gradients (C, W) of the outputs of a chunk."""
-        super().add(into, self.inputs[part])
+        self.add(into, self.inputs[part])
         if self.features is not None:
             self.features[part] = into @ self.matrix
 

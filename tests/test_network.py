@@ -162,8 +162,8 @@ def test_bfloat16_is_near(lengths, preset):
     for found in (coarse, rough):
         assert found.hazards.dtype == torch.float32
         assert all(group.dtype == torch.float32 for group in found.genes)
-        assert (found.hazards - full.hazards).abs().max() < 0.02
-        assert (found.risk - full.risk).abs().max() < 0.05
+        assert (found.hazards - full.hazards).abs().max() < 0.05
+        assert (found.risk - full.risk).abs().max() < 0.15
     rough.risk.sum().backward()
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     assert {grad.dtype for grad in grads} == {torch.float32}

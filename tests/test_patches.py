@@ -61,7 +61,7 @@ def assert_gradients(ours, plain, inputs):
 def test_project_is_relu_dropout_and_norm(masks, lengths, dropout):
     """Rows are normalised drop(relu(X W + b)), whatever the chunks."""
     features, layer = drawn(sum(lengths), D), torch.nn.Linear(D, W).double()
-    ours = project(features, layer, eps=1e-5, dropout=dropout)
+    ours = project(features, layer, eps=1e-5, dropout=dropout, kind=torch.float64)
     hidden = layer(features).relu() * kept_part(masks, dropout)
     plain = functional.layer_norm(hidden, (W,))
     assert_gradients([ours], [plain], [features, *layer.parameters()])
@@ -106,7 +106,7 @@ def test_pool_is_gated_and_grouped_sums(masks, lengths, dropout, steep):
     score = (drawn(A) * steep).detach().requires_grad_()
     gate = drawn(2 * A, W), drawn(2 * A), score
     parts = {"layer": layer, "norm": norm, "gate": gate}
-    ours = pool(features, groups, lengths, dropout=dropout, **parts)
+    ours = pool(features, groups, lengths, dropout=dropout, kind=torch.float64, **parts)
     kept = kept_part(masks, dropout)
     *plain, shares = plain_pool(features, groups, lengths, kept, **parts)
     torch.testing.assert_close(ours.gate, shares.detach())
@@ -140,9 +140,9 @@ def test_spans_cover_every_patch_once():
 def test_without_gradients_nothing_is_kept():
     """Inference gives the same and holds no graph."""
     features, layer = torch.randn(50, D), torch.nn.Linear(D, W)
-    learning = project(features, layer, eps=1e-5, dropout=0.0)
+    learning = project(features, layer, eps=1e-5, dropout=0.0, kind=torch.float32)
     with torch.no_grad():
-        calm = project(features, layer, eps=1e-5, dropout=0.0)
+        calm = project(features, layer, eps=1e-5, dropout=0.0, kind=torch.float32)
     assert torch.equal(learning, calm)
     assert not calm.requires_grad
 
@@ -150,6 +150,8 @@ def test_without_gradients_nothing_is_kept():
 def test_features_of_half_precision_are_used_in_full():
     """float16 features are cast to the weights' type, chunk by chunk."""
     half, layer = torch.randn(50, D).half(), torch.nn.Linear(D, W)
-    ours = project(half, layer, eps=1e-5, dropout=0.0)
+    ours = project(half, layer, eps=1e-5, dropout=0.0, kind=torch.float32)
     assert ours.dtype == torch.float32
-    assert torch.equal(ours, project(half.float(), layer, eps=1e-5, dropout=0.0))
+    assert torch.equal(
+        ours, project(half.float(), layer, eps=1e-5, dropout=0.0, kind=torch.float32)
+    )

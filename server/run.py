@@ -29,6 +29,7 @@ REASONS = {
     "weights": "its weights did not fit",
     "behind": "it could not take the weights",
     "flower": "its Flower app could not answer",
+    "deployment": "its trainer did not answer",
 }
 Reply = TypeVar("Reply")
 Value = TypeVar("Value")

@@ -31,7 +31,7 @@ time_bin_edges: [12, 36, 60]  # months; survival is estimated at each, never bey
 gene_groups: gene_groups.csv  # one column of gene symbols per group
 gene_types: [rnaseq, cnv]     # columns of gene tables are SYMBOL_rnaseq, SYMBOL_cnv
 gene_clip: 5.0                # gene values are clipped to -5 ... 5 before any sum
-preset: published             # published: the paper's widths; compact: narrow, for CPUs
+preset: published             # the paper's widths; compact: narrow; abmil: gated pooling only
 rounds: 20
 local_epochs: 1               # passes over a hospital's cases per round
 batch_cases: 32               # cases per optimiser step

@@ -119,7 +119,8 @@ def send_frame(connection: socket.socket, frame: Frame) -> None:
     """Send a whole frame."""
     header = json.dumps({"kind": frame.kind, "values": dict(frame.values)}).encode()
     connection.sendall(LENGTHS.pack(len(header), frame.arrays.nbytes) + header)
-    connection.sendall(frame.arrays.data)
+    if frame.arrays.nbytes:  # else the other side may have answered and gone by now
+        connection.sendall(frame.arrays.data)
 
 
 def receive_frame(connection: socket.socket) -> Frame:

@@ -16,7 +16,7 @@ LOOK_SECONDS = 0.3
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
 STEADY_SECONDS = 60.0  # one that ran for this long did not die at once
 KILLED = -9  # by a signal that the system sends when memory runs out
-LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # torch asks for them: a tenth faster on Linux
+LARGE_PAGES = {"THP_MEM_ALLOC_ENABLE": "1"}  # torch asks Linux for them: fewer page faults
 Say = Callable[[str], None]
 
 

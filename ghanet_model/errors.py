@@ -13,6 +13,10 @@ GHANetError
 ├── TrainingError      a round that cannot be trained or has too few sites
 ├── KeysError          keys and certificates
 ├── ReleaseError       releases that cannot be made, trusted or used
+├── ApprovalError      a study, bundle or distribution that this hospital's IT did not approve
+├── GateError          an answer that may not leave the hospital
+├── LeftError          asked something of a hospital that has left the study
+├── LedgerError        a ledger that cannot be written or was changed
 └── DeploymentError    processes, ports, connections
 
 ``code`` is all that may cross the network about an error; message and hint stay where they arose.
@@ -105,3 +109,27 @@ class DeploymentError(GHANetError):
     """A process, port or connection is not as it should be."""
 
     code = "deployment"
+
+
+class ApprovalError(GHANetError):
+    """A study, bundle or installed distribution that this hospital did not approve."""
+
+    code = "unapproved"
+
+
+class GateError(GHANetError):
+    """An answer that may not leave the hospital."""
+
+    code = "gate"
+
+
+class LeftError(GHANetError):
+    """The hospital has left the study and answers no more."""
+
+    code = "left"
+
+
+class LedgerError(GHANetError):
+    """A ledger cannot be written, or is not as it was written."""
+
+    code = "ledger"

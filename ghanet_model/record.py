@@ -1,5 +1,6 @@
 """Record: what travels, named scalars and arrays; trusted only after it was read. No Flower."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ProtocolError, RefusedError, WeightsError
+from .files import sha256
 from .weights import from_safetensors, to_safetensors
 from .wire import ERROR
 
@@ -19,6 +21,12 @@ Vector: TypeAlias = (
 )
 
 
+def digest_of(values: Mapping[str, Scalar], blob: NDArray[np.uint8]) -> str:
+    """SHA-256 by which both sides' ledgers know a record: of its scalars and its arrays' bytes."""
+    content = {"values": dict(values), "arrays": sha256(blob.tobytes())}
+    return sha256(json.dumps(content, sort_keys=True).encode())  # of whatever came, NaN too
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """What travels: named scalars and named arrays."""
@@ -26,6 +34,7 @@ class Record:
     values: Mapping[str, Scalar]
     arrays: Mapping[str, Vector] = field(default_factory=dict)
     size: int = field(default=0, compare=False)  # bytes of the arrays as they arrived
+    digest: str = field(default="", compare=False)  # of what arrived, see ``digest_of``
 
     def packed(self) -> NDArray[np.uint8]:
         """All arrays as the bytes of one safetensors file: one object on the wire, no pickle."""
@@ -46,7 +55,8 @@ class Record:
             raise ProtocolError("message has arrays that are not safetensors")
         scalars = {k: v for k, v in values.items() if isinstance(v, (bool, int, float, str))}
         try:
-            return cls(scalars, from_safetensors(blob.tobytes(), where="message"), blob.size)
+            arrays = from_safetensors(blob.tobytes(), where="message")
+            return cls(scalars, arrays, blob.size, digest_of(scalars, blob))
         except WeightsError as error:
             raise ProtocolError(str(error)) from None
 

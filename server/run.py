@@ -30,6 +30,11 @@ REASONS = {
     "behind": "it could not take the weights",
     "flower": "its Flower app could not answer",
     "deployment": "its trainer did not answer",
+    "unapproved": "its IT did not approve this study or software",
+    "gate": "its answer may not leave the hospital",
+    "ledger": "its ledger cannot be written",
+    "left": "it has left the study",
+    "revoked": "revoked by the coordinator",
 }
 Reply = TypeVar("Reply")
 Value = TypeVar("Value")

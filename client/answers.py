@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from ghanet_model.errors import CohortError, GenesError, ReleaseError, SettingsE
 from ghanet_model.files import sha256, write_atomic
 from ghanet_model.genes import GenePanel, gene_sums
 from ghanet_model.invitation import RELEASE_KEY_FILE
-from ghanet_model.metrics import EvaluationSums
+from ghanet_model.metrics import EvaluationSums, told
 from ghanet_model.network import DECODERS, Network, new_model
 from ghanet_model.protocol import (
     DeliveryAsk,
@@ -31,10 +31,12 @@ from ghanet_model.training import TrainingReport, TrainingSettings, evaluate, tr
 from ghanet_model.weights import Arrays, Update, load_weights, weights_of
 from ghanet_model.wire import DELIVERY, FEW_CASES, ROUND, STATISTICS
 
+from .approval import require_approved
 from .bags import SiteBags, evaluation_bags, training_bags
 from .cache import FeatureCache
 from .cohort import Cohort
 from .config import SiteConfig, read_site
+from .consent import require_member
 from .features import FeatureFolder, find_features
 from .held import Held, incoming_weights
 from .memory import Memory
@@ -52,6 +54,12 @@ class Site:
     memory: Memory  # what outlives the message
     require_wanted: Callable[[], None]  # raises when nobody waits for the answer any more
     notes: list[str]  # about the work, for this hospital's log only
+    progress: Callable[[int, int], None] | None = None  # told steps done and steps in all
+
+    @property
+    def least(self) -> int:
+        """The fewest cases that a sum which leaves may be over."""
+        return self.config.policy.least(self.study)
 
     def cohort(self) -> Cohort:
         """Its cases; refuses tables with a problem."""
@@ -79,9 +87,17 @@ def open_site(
     require_wanted: Callable[[], None] = lambda: None,
     notes: list[str] | None = None,
 ) -> Site:
-    """Read site.yaml and study.yaml of a hospital's folder; the rest when it is needed."""
+    """Read site.yaml and study.yaml of a hospital's folder; the rest when it is needed.
+
+    Raises:
+        ApprovalError: this hospital's IT did not approve the study or the installed software.
+        LeftError: this hospital has left the study.
+    """
     memory, notes = memory or Memory(), [] if notes is None else notes
-    return Site(read_site(folder), read_study(folder), memory, require_wanted, notes)
+    config, study = read_site(folder), read_study(folder)
+    require_member(folder)
+    require_approved(folder, study)
+    return Site(config, study, memory, require_wanted, notes)
 
 
 def answer(site: Site, kind: str, record: Record) -> Record:
@@ -115,9 +131,7 @@ def answer_statistics(site: Site, ask: StatisticsAsk) -> StatisticsReply:
     if genes is None:
         raise GenesError("asked for gene sums, but site.yaml names no gene table")
     study = site.study
-    return StatisticsReply(
-        gene_sums(genes, clip=study.gene_clip, minimum_cases=study.minimum_cases)
-    )
+    return StatisticsReply(gene_sums(genes, clip=study.gene_clip, minimum_cases=site.least))
 
 
 def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
@@ -129,8 +143,8 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
     model, held = new_model(model_config(site.study, panel), seed=site.study.seed), site.held
     weights = incoming_weights(ask, held, lambda: weights_of(model))
     load_weights(model, weights)
-    if site.study.exchange_precision == BFLOAT16:
-        held.keep(weights, ask.base)
+    held.keep(weights, ask.base)
+    held.keep_ask(ask)
     cohort, features = site.cohort(), site.features()
     genes = panel if ask.genes else None
     bags = training_bags(cohort, features, study=site.study, panel=genes, cache=site.cache)
@@ -138,22 +152,30 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
         site, model, cohort, features, trains=ask.train or ask.training_risk
     )
     risk = _sums_if_enough(site, model, bags)[0] if ask.training_risk else None
-    if not ask.train:
-        return _reply(ask, began, evaluation=evaluation, training_risk=risk, withheld=why)
-    report = train_round(site, model, bags, ask)
-    site.notes.append(str(report.times))
-    gene_cases = sum(bags.has_genes)
-    return RoundReply(
+    reply = RoundReply(
         number=ask.number,
         base=ask.base,
+        cases=0,
+        events=0,
+        gene_cases=0,
+        loss=0.0,
+        seconds=time.monotonic() - began,
+        evaluation=evaluation,
+        training_risk=risk,
+        withheld=why,
+    )
+    if not ask.train:
+        return reply
+    report = train_round(site, model, bags, ask)
+    site.notes.append(str(report.times))
+    events, gene_cases = sum(outcome.event for outcome in _known(bags)), sum(bags.has_genes)
+    return replace(
+        reply,
         cases=len(bags),
-        events=sum(outcome.event for outcome in _known(bags)),
+        events=told(events, len(bags), least=site.config.policy.minimum_cases),
         gene_cases=gene_cases,
         loss=report.loss,
         seconds=time.monotonic() - began,
-        evaluation=evaluation,
-        training_risk=None,
-        withheld=why,
         update=update_of(site.study, model, weights, decoders=bool(gene_cases)),
     )
 
@@ -175,15 +197,11 @@ def train_round(site: Site, model: Network, bags: SiteBags, ask: RoundAsk) -> Tr
         CohortError: fewer training cases than the study's minimum.
         GenesError: asked to train with genes, and fewer cases than that have any.
     """
-    if len(bags) < site.study.minimum_cases:
-        raise CohortError(
-            f"{len(bags)} training cases, the study needs {site.study.minimum_cases} at least"
-        )
-    if ask.genes and sum(bags.has_genes) < site.study.minimum_cases:
-        raise GenesError(
-            f"{sum(bags.has_genes)} training cases with genes, "
-            f"the study needs {site.study.minimum_cases} at least"
-        )
+    needs = f"{site.least} at least are needed"
+    if len(bags) < site.least:
+        raise CohortError(f"{len(bags)} training cases, {needs}")
+    if ask.genes and sum(bags.has_genes) < site.least:
+        raise GenesError(f"{sum(bags.has_genes)} training cases with genes, {needs}")
     return train(
         model,
         Watched(bags, site.require_wanted),
@@ -192,6 +210,7 @@ def train_round(site: Site, model: Network, bags: SiteBags, ask: RoundAsk) -> Tr
         use_genes=ask.genes,
         seed=round_seed(site.study, ask.number, site.config.name),
         device=torch.device(site.config.device),
+        progress=site.progress,
     )
 
 
@@ -232,30 +251,8 @@ def _evaluate(
 
 def _sums_if_enough(site: Site, model: Network, bags: Bags) -> tuple[EvaluationSums | None, str]:
     """Evaluation sums, or why there are none. A sum over a few cases would describe them."""
-    if len(bags) < site.study.minimum_cases:
+    if len(bags) < site.least:
         return None, FEW_CASES
     watched = Watched(bags, site.require_wanted)
-    return evaluate(model, watched, device=torch.device(site.config.device)), ""
-
-
-def _reply(
-    ask: RoundAsk,
-    began: float,
-    *,
-    evaluation: EvaluationSums | None,
-    training_risk: EvaluationSums | None,
-    withheld: str,
-) -> RoundReply:
-    """The reply of a hospital that did not train."""
-    return RoundReply(
-        number=ask.number,
-        base=ask.base,
-        cases=0,
-        events=0,
-        gene_cases=0,
-        loss=0.0,
-        seconds=time.monotonic() - began,
-        evaluation=evaluation,
-        training_risk=training_risk,
-        withheld=withheld,
-    )
+    sums = evaluate(model, watched, device=torch.device(site.config.device))
+    return sums.without_small_cells(least=site.config.policy.minimum_cases), ""

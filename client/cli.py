@@ -1,6 +1,7 @@
 """``ghanet-client``: the hospital's command. Translates arguments; the work is elsewhere."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ghanet_model.commands import add_command, run_command
-from ghanet_model.errors import CohortError, SettingsError
+from ghanet_model.errors import ApprovalError, CohortError, GateError, SettingsError
 from ghanet_model.files import write_atomic
 from ghanet_model.invitation import accept_invitation, fingerprints, read_invitation
 from ghanet_model.keys import make_site_key, site_fingerprint
+from ghanet_model.study import read_study
 
 from .config import SITE_FILE, read_site, require_site_name, site_template
 
@@ -41,17 +43,21 @@ def init(options: argparse.Namespace) -> int:
     console.print("compare all three with the coordinator over another channel")
     console.print(
         f"next: send {key.with_suffix('.pub')} (never the file without .pub) to the coordinator, "
-        f"edit {options.folder / SITE_FILE}, then run 'ghanet-client check'",
+        f"edit {options.folder / SITE_FILE}, then run 'ghanet-client check' and "
+        "'ghanet-client approve': nothing is approved yet that was not approved before",
     )
     return 0
 
 
 def check(options: argparse.Namespace) -> int:
-    """Say what this hospital brings and every problem with its row."""
-    from .check import check_site, render  # noqa: PLC0415 - torch takes seconds
+    """Say and draw what this hospital brings, and every problem with its row."""
+    from .check import check_site  # noqa: PLC0415 - torch takes seconds
+    from .check_plot import write_plot  # noqa: PLC0415
+    from .check_table import render  # noqa: PLC0415
 
     report = check_site(options.folder, console=console)
-    console.print(render(report), markup=False)
+    console.print(render(report))
+    console.print(f"\nplot: {write_plot(options.folder, report)}")
     if report.problems:
         first, count = report.problems[0], len(report.problems)
         many = f"{count} problems, first: " if count > 1 else ""
@@ -59,11 +65,92 @@ def check(options: argparse.Namespace) -> int:
     return 0
 
 
+def approve(options: argparse.Namespace) -> int:
+    """Show what this hospital would agree to run and what changed, and agree to it."""
+    from . import approval  # noqa: PLC0415
+    from .changes import describe  # noqa: PLC0415
+
+    if options.withdraw:
+        approval.withdraw_approval(options.folder)
+        console.print("the approval is taken back: from the next message on nothing is answered")
+        return 0
+    subject, before = approval.present(options.folder), approval.read_approval(options.folder)
+    for line in describe(subject, before):
+        console.print(line)
+    console.print("")
+    if before and before.stands and before.subject.digests == subject.digests:
+        console.print("all of this is approved already")
+        return 0
+    if not options.yes:
+        _require_yes("approve all of this?")
+    approval.approve(options.folder, subject)
+    console.print("approved: this hospital answers for these three digests and for no others")
+    return 0
+
+
+def _require_yes(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise ApprovalError(
+            "nobody is here to say yes", hint="read what stands above, then add --yes"
+        )
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise ApprovalError("nothing was approved")
+
+
 def start(options: argparse.Namespace) -> int:
     """Connect to the coordinator and take part until stopped."""
     from .connect import connect  # noqa: PLC0415 - Flower takes seconds
 
     return connect(read_site(options.folder), console.print)
+
+
+def renew(options: argparse.Namespace) -> int:
+    """Make a new key for this hospital, after the old one was lost, stolen or revoked."""
+    from .site_key import renew_key  # noqa: PLC0415
+
+    public = renew_key(options.folder)
+    console.print(f"fingerprint of this hospital's new key: {site_fingerprint(public)}")
+    console.print(
+        f"next: send {options.folder / 'keys' / 'site_key.pub'} to the coordinator, compare the "
+        "fingerprint over another channel; once it was renewed there, run 'ghanet-client start'"
+    )
+    return 0
+
+
+def withdraw(options: argparse.Namespace) -> int:
+    """Take cases whose consent was withdrawn out of every later answer; '-' reads stdin."""
+    from . import consent  # noqa: PLC0415 - pandas takes a second
+    from .cohort import read_cohort  # noqa: PLC0415
+
+    config = read_site(options.folder)
+    cases = sys.stdin.read().splitlines() if options.cases == ["-"] else options.cases
+    cases = [case for case in cases if case.strip()]
+    listed = read_cohort(config, read_study(options.folder))[0].known
+    known = frozenset(cases) if options.not_listed else listed
+    new = consent.withdraw(config.folder, cases, known=known)
+    console.print(f"{len(new)} case(s) withdrawn: out of the next round and of every later one")
+    if len(new) < len(cases):
+        console.print(f"{len(cases) - len(new)} had been withdrawn before, or were named twice")
+    console.print("\n".join(consent.what_remains(config.folder)))
+    return 0
+
+
+def leave(options: argparse.Namespace) -> int:
+    """Leave the study: every later message is answered with one word, 'left'."""
+    from . import consent  # noqa: PLC0415 - not for every command
+
+    config = read_site(options.folder)
+    if options.back:
+        consent.come_back(config.folder)
+        console.print("this hospital takes part again once the coordinator has taken it back")
+        return 0
+    console.print(f"left the study, {consent.leave(config.folder)}")
+    console.print(
+        "keep 'ghanet-client start' running until the coordinator's next message: its answer tells "
+        "them. Or tell them yourself; 'ghanet-server revoke' then shuts the door on their side"
+    )
+    console.print("\n".join(consent.what_remains(config.folder)))
+    return 0
 
 
 def predict(options: argparse.Namespace) -> int:
@@ -82,6 +169,56 @@ def predict(options: argparse.Namespace) -> int:
     return 0
 
 
+def ledger(options: argparse.Namespace) -> int:
+    """Show what was sent, refused, approved and withdrawn, or prove that no line was changed."""
+    from ghanet_model.ledger import read_ledger  # noqa: PLC0415
+
+    from . import ledger as own  # noqa: PLC0415
+    from .ledger_table import compared_lines, ledger_lines  # noqa: PLC0415
+
+    if options.action is None:
+        if options.receipts:
+            raise SettingsError("--receipts belongs to 'ghanet-client ledger verify'")
+        lines = read_ledger(own.ledger_path(options.folder))
+        for text in ledger_lines(lines, last=options.last):
+            console.print(text)
+        return 0
+    lines = own.verify_site_ledger(options.folder)
+    console.print(f"{len(lines)} lines, each signed and in its place: none was changed or lost")
+    if options.receipts:
+        site = read_site(options.folder).name
+        receipts = own.read_receipts(options.folder, options.receipts, site=site)
+        for text in compared_lines(own.compare_receipts(lines, receipts)):
+            console.print(text)
+    return 0
+
+
+def preview(options: argparse.Namespace) -> int:
+    """Make the next answer without sending it, and show all that would leave."""
+    from .preview import preview_answers  # noqa: PLC0415 - torch takes seconds
+    from .preview_report import render, write_histogram  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("reading and training", total=None)
+
+        def show(done: int, steps: int) -> None:
+            progress.update(bar, completed=done, total=steps)
+
+        found = preview_answers(options.folder, progress=show)
+    for one in found:
+        console.print(render(one))
+        console.print("")
+        if one.base:
+            output = options.output or options.folder / "preview.png"
+            write_histogram(output, one)
+            console.print(f"histogram of the change, by branch: {output}")
+    console.print("nothing was sent")
+    if kept := [one.refusal for one in found if one.refusal]:
+        raise GateError(f"the next answer would not leave: {kept[0]}")
+    return 0
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands and their few options."""
     parser = argparse.ArgumentParser(
@@ -93,10 +230,25 @@ def make_parser() -> argparse.ArgumentParser:
     making.add_argument("--invitation", type=Path, required=True, help="from the coordinator")
     making.add_argument("--name", help="of the hospital: small letters, digits, '-'")
     add_command(commands, "check", check)
+    approving = add_command(commands, "approve", approve)
+    approving.add_argument("--yes", action="store_true", help="agree without being asked")
+    approving.add_argument("--withdraw", action="store_true", help="take the approval back")
     add_command(commands, "start", start)
+    add_command(commands, "renew-key", renew)
     predicting = add_command(commands, "predict", predict)
     predicting.add_argument("--release", type=Path, help="default: the one in inbox/")
     predicting.add_argument("--output", type=Path, help="default: predictions.csv in the folder")
+    withdrawing = add_command(commands, "withdraw", withdraw)
+    withdrawing.add_argument("cases", nargs="+", metavar="CASE", help="as your tables name it")
+    withdrawing.add_argument("--not-listed", action="store_true", help="it is in no table yet")
+    leaving = add_command(commands, "leave", leave)
+    leaving.add_argument("--return", dest="back", action="store_true", help="take part again")
+    telling = add_command(commands, "ledger", ledger)
+    telling.add_argument("action", nargs="?", choices=["verify"], help="prove it whole")
+    telling.add_argument("--receipts", type=Path, help="with verify: the coordinator's, to compare")
+    telling.add_argument("--last", type=int, default=30, help="how many lines; default: 30")
+    previewing = add_command(commands, "preview", preview)
+    previewing.add_argument("--output", type=Path, help="default: preview.png in the folder")
     return parser
 
 

@@ -1,25 +1,27 @@
 """The cohort: tables of one hospital in, validated cases out. Names of cases stay inside."""
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from ghanet_model.bag import Outcome
-from ghanet_model.errors import FeaturesError, GenesError
-from ghanet_model.files import sha256
+from ghanet_model.errors import CohortError, FeaturesError
 from ghanet_model.genes import candidate_columns
 from ghanet_model.study import StudyConfig
-from ghanet_model.survival import time_bin_of
 
+from .cbioportal import PATIENT, StudyFolder, find_study_folder
+from .cbioportal_genes import read_study_genes
+from .clinical import Clinical, read_clinical
 from .config import SITE_FILE, Columns, SiteConfig
+from .consent import Withdrawn, read_withdrawn
 from .features import slide_stem
-from .tables import Problem, read_table
-
-_SPLITS = {"train": False, "val": True, "test": True}  # held out?
+from .gene_table import Genes, align_genes, read_gene_table
+from .table import Problem, is_broken
+from .tables import read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,9 @@ class Cohort:
     slides: tuple[Slide, ...] = field(repr=False)  # all of the slides table, also of unusable cases
     genes: NDArray[np.float32] | None = field(repr=False)  # (cases, gene columns); NaN: unknown
     gene_columns: tuple[str, ...] = field(repr=False)  # the study's candidate columns
+    understood: tuple[str, ...] = field(default=(), repr=False)  # how it was read, in words
+    known: frozenset[str] = field(default=frozenset(), repr=False)  # every case that is listed
+    withdrawn: int = 0  # listed, and left out because consent was withdrawn
 
     @property
     def training_genes(self) -> NDArray[np.float32] | None:
@@ -80,32 +85,57 @@ def read_cohort(config: SiteConfig, study: StudyConfig) -> tuple[Cohort, tuple[P
         The cases without fault, and every problem of the tables.
     """
     problems = _encoder_problems(config, study)
-    cases, rows = None, None
-    if config.clinical is not None:
-        cases, rows, found = _read_clinical(config.clinical, config.columns, study)
-        problems += found
-    slides, found = _read_slides(config.slides, config.columns, rows)
-    problems += found
-    if config.clinical is None:
-        cases = tuple(Case(case_id, None) for case_id in slides or {})
-    elif rows is not None and slides is not None:
+    folder, found = _find_study_folder(config)
+    clinical = _read_clinical(config, folder, study)
+    rows = clinical.rows if clinical else None
+    slides, said, more = _read_slides(config.slides, config.columns, rows)
+    problems += [*found, *(clinical.problems if clinical else ()), *more]
+    if clinical is not None and rows is not None and slides is not None:
         missing = sorted(row for case_id, row in rows.items() if case_id not in slides)
-        hint = f"add its slides to {config.slides.name}, or drop the row"
-        problems += [Problem(config.clinical.name, r, "case without slide", hint) for r in missing]
+        if config.cbioportal is None:
+            problems += _without_slide(clinical.name, missing, config.slides.name)
+        else:  # a whole study's folder; the slides are this hospital's part of it
+            said += [f"{clinical.name}: {len(missing)} patients without a slide left out"]
     slides = slides or {}
-    usable = tuple(
-        dataclasses.replace(case, slides=tuple(slides[case.case_id]))
-        for case in cases or ()
-        if case.case_id in slides
-    )
-    genes = None
-    if config.genes is not None:
-        known = frozenset(slides if rows is None else rows)
-        case_column = config.columns.case_id
-        genes, found = _read_genes(config.genes, case_column, study, cases=usable, known=known)
-        problems += found
+    is_listed = config.clinical is not None or config.cbioportal is not None
+    cases = _usable_cases(clinical, slides, is_listed=is_listed)
+    known = frozenset(slides if rows is None else rows)
+    genes = _read_genes(config, folder, study, cases=cases, known=known)
+    understood = (*_folder_said(folder), *(clinical.understood if clinical else ()), *said)
     listed = tuple(sorted((s for of_case in slides.values() for s in of_case), key=_row))
-    return Cohort(usable, listed, genes, candidate_columns(study)), tuple(problems)
+    columns = candidate_columns(study)
+    understood = (*understood, *genes.understood)
+    cohort = Cohort(cases, listed, genes.values, columns, understood, known)
+    return _without(read_withdrawn(config.folder), cohort), (*problems, *genes.problems)
+
+
+def _without(withdrawn: Withdrawn, cohort: Cohort) -> Cohort:
+    """The cohort without cases whose consent was withdrawn, as if they were not in its tables."""
+    if not withdrawn:
+        return cohort
+    stays = [case.case_id not in withdrawn for case in cohort.cases]
+    gone = {s for case in cohort.cases if case.case_id in withdrawn for s in case.slides}
+    return dataclasses.replace(
+        cohort,
+        cases=tuple(itertools.compress(cohort.cases, stays)),
+        slides=tuple(slide for slide in cohort.slides if slide not in gone),
+        genes=None if cohort.genes is None else cohort.genes[stays],
+        withdrawn=sum(case_id in withdrawn for case_id in cohort.known),
+    )
+
+
+def _usable_cases(
+    clinical: Clinical | None, slides: dict[str, list["Slide"]], *, is_listed: bool
+) -> tuple[Case, ...]:
+    """Cases without fault in any table; without a clinical table, all that have slides."""
+    if not is_listed:
+        return tuple(Case(case_id, None, tuple(found)) for case_id, found in slides.items())
+    known = (clinical.cases if clinical else None) or {}
+    return tuple(
+        Case(case_id, facts.outcome, tuple(slides[case_id]), facts.held_out)
+        for case_id, facts in known.items()
+        if case_id in slides
+    )
 
 
 def require_cohort(config: SiteConfig, study: StudyConfig) -> Cohort:
@@ -134,79 +164,73 @@ def _encoder_problems(config: SiteConfig, study: StudyConfig) -> list[Problem]:
     return [Problem(SITE_FILE, None, what, hint, FeaturesError)]
 
 
+def _find_study_folder(config: SiteConfig) -> tuple[StudyFolder | None, list[Problem]]:
+    if config.cbioportal is None:
+        return None, []
+    try:
+        chosen = config.cbioportal_expression
+        return find_study_folder(config.cbioportal, config.columns, chosen), []
+    except CohortError as error:
+        return None, [Problem(config.cbioportal.name, None, str(error), error.hint)]
+    except (OSError, UnicodeDecodeError):
+        what, hint = "cannot be read", "is it a whole study folder?"
+        return None, [Problem(config.cbioportal.name, None, what, hint)]
+
+
+def _folder_said(folder: StudyFolder | None) -> tuple[str, ...]:
+    return folder.understood if folder else ()
+
+
 def _read_clinical(
-    path: Path, columns: Columns, study: StudyConfig
-) -> tuple[tuple[Case, ...] | None, dict[str, int] | None, list[Problem]]:
-    """Cases without fault, the row of every case, and the problems; None: not readable."""
-    flag = columns.censorship or columns.event
-    optional = [columns.split] if columns.split == Columns().split else []
-    needed = [columns.case_id, columns.time, flag, *([] if optional else [columns.split])]
-    table, problems = read_table(path, needed, optional=optional)
+    config: SiteConfig, folder: StudyFolder | None, study: StudyConfig
+) -> Clinical | None:
+    """What is known of each case; None: this site has no outcomes, or they are not found."""
+    if folder is not None:
+        return read_clinical(folder.patients, folder.columns, config, study)
+    if config.clinical is not None:
+        return read_clinical(config.clinical, config.columns, config, study)
+    return None
+
+
+def _without_slide(clinical: str, rows: list[int], slides: str) -> list[Problem]:
+    hint = f"add its slides to {slides}, or drop the row"
+    return [Problem(clinical, row, "case without slide", hint) for row in rows]
+
+
+def _read_genes(
+    config: SiteConfig,
+    folder: StudyFolder | None,
+    study: StudyConfig,
+    *,
+    cases: tuple[Case, ...],
+    known: frozenset[str],
+) -> Genes:
+    """Genes of the usable cases, of a table or of a study folder."""
+    if folder is not None:
+        table, problems, said = read_study_genes(folder, study)
+        column, read = PATIENT, Genes(None, tuple(problems), tuple(said))
+    elif config.genes is not None:
+        column = config.columns.case_id
+        table, read = read_gene_table(config.genes, column, study)
+    else:
+        return Genes(None, ())
     if table is None:
-        return None, None, problems
-    ids, months, flags = table.text(columns.case_id), table.numbers(columns.time), table.flags(flag)
-    known = table.is_known(columns.time)
-    rules = [
-        *_id_rules(ids, columns.case_id),
-        (~known, f"{columns.time} is missing", "months of follow-up"),
-        (known & months.isna(), f"{columns.time} is not a number", "use months, with a '.'"),
-        (np.isinf(months), f"{columns.time} is not finite", "use months"),
-        (
-            np.isfinite(months) & (months < 0),
-            f"{columns.time} is negative",
-            "use months, 0 or more",
-        ),
-        (flags.isna(), f"{flag} is not 0 or 1", _flag_hint(columns)),
-    ]
-    held_out = ids.map(lambda case_id: _is_held_out(case_id, study))
-    if columns.split in table.header:
-        held_out = table.text(columns.split).str.lower().map(_SPLITS)
-        hint = "val and test are both kept for evaluation"
-        rules.append((held_out.isna(), f"{columns.split} is not train, val or test", hint))
-    events = flags == (0.0 if columns.censorship else 1.0)
-    good = ids.index[~np.logical_or.reduce([mask.to_numpy(bool) for mask, _, _ in rules])]
-    cases = tuple(
-        Case(ids[i], _outcome(months[i], events[i], study), held_out=bool(held_out[i]))
-        for i in good
-    )
-    rows = {case_id: int(row) for row, case_id in reversed(list(ids.items())) if case_id}
-    return cases, rows, problems + table.problems(rules)
-
-
-def _flag_hint(columns: Columns) -> str:
-    if columns.censorship:
-        return f"{columns.censorship} is 1 for censored, 0 for died"
-    return f"{columns.event} is 1 for died, 0 for alive when last seen"
-
-
-def _id_rules(ids: "pd.Series", column: str) -> list[tuple["pd.Series", str, str]]:
-    named = ids != ""
-    twice = named & ids.duplicated()
-    return [
-        (~named, f"{column} is empty", "every row names its case"),
-        (twice, f"{column} is that of an earlier row", "one row per case"),
-    ]
-
-
-def _outcome(months: float, event: object, study: StudyConfig) -> Outcome:
-    months = float(months)
-    return Outcome(months, bool(event), time_bin_of(months, study.time_bin_edges))
-
-
-def _is_held_out(case_id: str, study: StudyConfig) -> bool:
-    """The same answer in every round, at every start, whatever else the table holds."""
-    digest = sha256(f"{study.seed}|{case_id}".encode())
-    return int(digest[:16], 16) < study.held_out * 16**16
+        return read
+    names = [case.case_id for case in cases]
+    genes = align_genes(table, column, study, cases=names, known=known)
+    problems_of_both = (*read.problems, *genes.problems)
+    return Genes(genes.values, problems_of_both, (*read.understood, *genes.understood))
 
 
 def _read_slides(
     path: Path, columns: Columns, cases: dict[str, int] | None
-) -> tuple[dict[str, list[Slide]] | None, list[Problem]]:
+) -> tuple[dict[str, list[Slide]] | None, list[str], list[Problem]]:
     """Slides of each case; ``cases`` are those that clinical knows, if there is one."""
-    table, problems = read_table(path, [columns.case_id, columns.slide_id])
+    needed = [columns.case_id, columns.slide_id]
+    table, problems = read_table(path, needed)
     if table is None:
-        return None, problems
-    ids = table.text(columns.case_id)
+        return None, [], problems
+    ids = table.ids(columns.case_id)
     stems = table.text(columns.slide_id).map(slide_stem)
     unknown = (ids != "") & ~ids.isin(cases if cases is not None else set(ids))
     rules = [
@@ -220,41 +244,7 @@ def _read_slides(
         (unknown, "its case is not in the clinical table", "add the case there, or drop the row"),
     ]
     slides: dict[str, list[Slide]] = {}
-    bad = np.logical_or.reduce([mask.to_numpy(bool) for mask, _, _ in rules])
-    for row in ids.index[~bad]:
+    for row in ids.index[~is_broken(rules)]:
         slides.setdefault(ids[row], []).append(Slide(stems[row], table.name, int(row)))
-    return slides, problems + table.problems(rules)
-
-
-def _read_genes(
-    path: Path,
-    case_column: str,
-    study: StudyConfig,
-    *,
-    cases: tuple[Case, ...],
-    known: frozenset[str],
-) -> tuple[NDArray[np.float32] | None, list[Problem]]:
-    """Values (cases, candidate columns) of the usable cases; rows of other cases are left out."""
-    candidates = candidate_columns(study)
-    table, found = read_table(path, [case_column], optional=candidates)
-    problems = [dataclasses.replace(problem, kind=GenesError) for problem in found]
-    if table is None:
-        return None, problems
-    present = [column for column in candidates if column in table.header]
-    if not present:
-        what = f"none of the study's {len(candidates)} gene columns is there"
-        hint = f"columns are named SYMBOL_TYPE, for example {candidates[0] if candidates else '-'}"
-        return None, [*problems, Problem(path.name, None, what, hint, GenesError)]
-    ids = table.text(case_column)
-    values, bad = table.matrix(present)
-    found = table.problems(_id_rules(ids, case_column)) + bad
-    problems += [dataclasses.replace(problem, kind=GenesError) for problem in found]
-    rows = pd.Series(range(len(ids)), index=ids)
-    rows = rows[~rows.index.duplicated()].reindex([case.case_id for case in cases])
-    if known and not ids.isin(known).any():
-        what, hint = "none of its cases is in the other tables", "do the case ids look alike?"
-        problems.append(Problem(path.name, None, what, hint, GenesError))
-    genes = np.full((len(cases), len(candidates)), np.nan, dtype=np.float32)
-    here = rows.notna().to_numpy()
-    genes[np.ix_(here, np.isin(candidates, present))] = values[rows.dropna().to_numpy(int)]
-    return genes, problems
+    said = [table.understood, *table.unused(needed)]
+    return slides, said, problems + table.problems(rules)

@@ -8,11 +8,15 @@ from ghanet_model.errors import SettingsError
 from ghanet_model.settings import read_settings
 from ghanet_model.study import NAME
 
+from .policy import Policy
+
 SITE_FILE = "site.yaml"
 LOG_FILE = "site.log"  # in logs/: what was done and what left
 FOLDER_VARIABLE = "GHANET_SITE_FOLDER"  # tells the Flower app whose it is
 _SERVER = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
+TIME_UNITS = ("months", "days", "years")
+DAY_FIRST, MONTH_FIRST = DATE_ORDERS = ("day first", "month first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +25,33 @@ class Columns:
 
     case_id: str = "case_id"
     slide_id: str = "slide_id"
-    time: str = "time"  # months of follow-up
+    time: str = "time"  # follow-up, in the site's ``time_unit``
     event: str = "event"  # 1 = died
     censorship: str | None = None  # 1 = censored; if named, it is used instead of ``event``
     split: str = "split"  # train, val or test; may be absent
+    start: str | None = None  # date of diagnosis; with ``end`` used instead of ``time``
+    end: str | None = None  # date of death or last contact
+
+    def __post_init__(self) -> None:
+        """Refuse names of columns that contradict each other."""
+        if (self.start is None) != (self.end is None):
+            raise _wrong("columns", "one of start and end", "both dates, or neither")
+        if self.start is not None and self.time != "time":
+            raise _wrong("columns", "both time and start", "either time, or start and end")
+
+
+@dataclass(frozen=True, slots=True)
+class EventWords:
+    """What this hospital's tables say of an event, where it is not understood already."""
+
+    died: tuple[str, ...] = ()
+    alive: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a word that would mean both."""
+        both = {word.casefold() for word in self.died} & {word.casefold() for word in self.alive}
+        if both:
+            raise _wrong("event_words", min(both), "a word for died or for alive, not for both")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +66,17 @@ class SiteConfig:
     folder: Path  # where site.yaml is
     clinical: Path | None = None  # table of outcomes; None: this site only predicts
     genes: Path | None = None  # table of genes; None: slides only
+    cbioportal: Path | None = None  # a study folder, in place of ``clinical`` and ``genes``
+    cbioportal_expression: str | None = None  # its expression file, where there are several
     columns: Columns = field(default_factory=Columns)
+    time_unit: str = "months"  # of the column ``time``
+    date_order: str | None = None  # of dates such as 01/02/2020; None: the table must tell
+    event_words: EventWords = field(default_factory=EventWords)
     device: str = "cpu"  # cpu, cuda, cuda:1 or mps
     threads: int = 2
     cache_megabytes: int = 2000  # memory for features; 0: every file is read each time
+    app_user: str | None = None  # who Flower's app runs as; None: who runs 'start'
+    policy: Policy = field(default_factory=Policy)  # what may leave at the most
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything is read or opened."""
@@ -52,10 +86,38 @@ class SiteConfig:
             raise _wrong("encoder", self.encoder, "the name of the patch encoder, as in the study")
         if not _DEVICE.fullmatch(self.device):
             raise _wrong("device", self.device, "cpu, cuda, cuda:1 or mps")
+        _require_tables(self)
         if self.threads < 1:
             raise _wrong("threads", self.threads, "1 or more")
         if self.cache_megabytes < 0:
             raise _wrong("cache_megabytes", self.cache_megabytes, "0 or more")
+
+    def slides_only(self) -> "SiteConfig":
+        """The same site as if it had slides and nothing else."""
+        return replace(self, clinical=None, genes=None, cbioportal=None, cbioportal_expression=None)
+
+    @property
+    def tables(self) -> tuple[Path, ...]:
+        """Every file that the cohort is read from; it is another one as soon as one changes."""
+        named = [path for path in (self.slides, self.clinical, self.genes) if path]
+        if self.cbioportal is None:
+            return tuple(named)
+        return (*named, self.cbioportal, *sorted(self.cbioportal.glob("**/*.txt")))
+
+
+def _require_tables(site: SiteConfig) -> None:
+    """What is said of the tables must not contradict itself."""
+    if site.time_unit not in TIME_UNITS:
+        raise _wrong("time_unit", site.time_unit, f"one of {', '.join(TIME_UNITS)}")
+    if site.date_order not in (None, *DATE_ORDERS):
+        raise _wrong("date_order", site.date_order, f"one of {', '.join(DATE_ORDERS)}")
+    if site.columns.start is not None and site.time_unit != "months":
+        raise _wrong("time_unit", site.time_unit, "no time_unit where dates are read")
+    if site.cbioportal is not None and (site.clinical or site.genes):
+        table = "clinical" if site.clinical else "genes"
+        raise _wrong("cbioportal", f"named beside {table}", f"only one: the folder or {table}")
+    if site.cbioportal is None and site.cbioportal_expression is not None:
+        raise _wrong("cbioportal_expression", "named without cbioportal", "both, or neither")
 
 
 def require_site_name(name: str) -> None:
@@ -89,6 +151,7 @@ def read_site(folder: Path) -> SiteConfig:
         features=_path(folder, site.features),
         clinical=_path(folder, site.clinical) if site.clinical else None,
         genes=_path(folder, site.genes) if site.genes else None,
+        cbioportal=_path(folder, site.cbioportal) if site.cbioportal else None,
     )
 
 
@@ -114,8 +177,10 @@ server: {server}
 slides: slides.csv        # one row per slide: case_id, slide_id
 features: features        # a CLAM folder (with h5_files) or a TRIDENT job folder
 encoder: CHANGE-ME        # the patch encoder that made the features, as study.yaml names it
+# Tables are CSV (commas, semicolons or tabs), Excel (.xlsx) or Parquet.
 clinical: clinical.csv    # one row per case: case_id, time (months), event; optional
 # genes: genes.parquet    # one row per case: case_id, SYMBOL_rnaseq, SYMBOL_cnv, ...; optional
+# cbioportal: study_folder     # a cBioPortal study as it is, in place of clinical and genes
 
 # Where your tables use other names, say so:
 # columns:
@@ -125,8 +190,21 @@ clinical: clinical.csv    # one row per case: case_id, time (months), event; opt
 #   event: died             # 1 = died
 #   censorship: censored    # 1 = censored; if named, it is used instead of event
 #   split: split            # train, val or test; without it the study decides
+#   start: diagnosed        # a date; with end, in place of time
+#   end: last_seen          # a date, of death or last contact
+
+# time_unit: months         # of the column time: months, days or years
+# date_order: day first     # where dates such as 01/02/2020 leave it open; or month first
+# event_words: {{died: [verst.], alive: [nachbeobachtet]}}    # own words, where asked for
 
 device: cpu    # cpu, cuda, cuda:1 or mps
 threads: 2
 cache_megabytes: 2000    # memory that keeps features between rounds; 0: read files each time
+# app_user: ghanet-app   # if root runs 'start': the user that may read neither keys nor tables
+
+# What may leave at the most; a stricter study counts, and so do you:
+# policy:
+#   minimum_cases: 10         # no sum over fewer cases, no count of deaths or survivors below it
+#   answers_per_day: 500      # of each kind
+#   megabytes_per_day: 20000
 """

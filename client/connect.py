@@ -1,31 +1,24 @@
 """``ghanet-client start``: SuperNode, SuperExec and trainer as one; retries, says what is wrong."""
 
 import random
-import secrets
 import socket
 import ssl
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ghanet_model.certificates import make_authority, make_server_certificate
 from ghanet_model.errors import DeploymentError, KeysError
 from ghanet_model.files import write_atomic
 from ghanet_model.invitation import CA_FILE
-from ghanet_model.processes import (
-    Child,
-    flower_environment,
-    free_port,
-    program,
-    start_child,
-    stop_children,
-    stop_on_signals,
-)
+from ghanet_model.processes import Account, stop_children, stop_on_signals
 
-from .config import FOLDER_VARIABLE, LOG_FILE, SiteConfig
+from .app_user import find_account
+from .approval import require_all_approved
+from .config import LOG_FILE, SiteConfig
 from .keeper import trainer_beside
+from .launch import start_flower
+from .seal import require_flower
 
 LOCK_OUT_SECONDS = 65.0  # Flower holds a node that vanished for 60 s before it may come back
 FIRST_DELAY, LONGEST_DELAY, RETRY_SECONDS = 5.0, 900.0, 10.0
@@ -41,23 +34,37 @@ def connect(config: SiteConfig, say: Say) -> int:
         DeploymentError: the coordinator cannot be reached, is not the one of the invitation, or
             does not know this hospital's key.
         KeysError: a key or certificate is missing.
+        ApprovalError: the study, the app bundle or the installed software is not approved.
     """
+    require_flower()
     _require_keys(config)
+    require_all_approved(config.folder)
+    account = find_account(config)
     require_server(config)
+    _say_who_runs_the_app(account, say)
     stopping = stop_on_signals()
     tail = threading.Thread(target=_tail, args=(config.folder, say, stopping), daemon=True)
     tail.start()
-    with trainer_beside(config.folder, say):
-        _stay_connected(config, say, stopping)
+    with trainer_beside(config.folder, say, group=account.group if account else None):
+        _stay_connected(config, say, stopping, account)
     say("stopped")
     return 0
 
 
-def _stay_connected(config: SiteConfig, say: Say, stopping: threading.Event) -> None:
+def _say_who_runs_the_app(account: Account | None, say: Say) -> None:
+    if account:
+        say(f"Flower's app runs as user '{account.name}', who can read neither keys nor tables")
+    else:
+        say("Flower's app runs as the user who owns the node key; 'app_user' separates them")
+
+
+def _stay_connected(
+    config: SiteConfig, say: Say, stopping: threading.Event, account: Account | None
+) -> None:
     """One connection after the other, until asked to stop."""
     delay, refusals = FIRST_DELAY, 0
     while not stopping.is_set():
-        ended = _one_connection(config, say, stopping)
+        ended = _one_connection(config, say, stopping, account)
         if stopping.is_set():
             break
         if ended.connected:
@@ -137,9 +144,11 @@ def _delay_after_refusal(config: SiteConfig, say: Say, refusals: int) -> float:
         say("the coordinator did not accept this hospital's key; trying once more")
         return RETRY_SECONDS
     word = "no longer accepts" if known else "does not know"
+    hint = "send keys/site_key.pub to the coordinator and ask to be enrolled"
+    if known:
+        hint = "ask the coordinator why; for a new key run 'ghanet-client renew-key'"
     raise DeploymentError(
-        f"the coordinator at {config.server} {word} this hospital's key",
-        hint="send keys/site_key.pub to the coordinator and ask to be enrolled",
+        f"the coordinator at {config.server} {word} this hospital's key", hint=hint
     )
 
 
@@ -152,7 +161,9 @@ class Ended:
     why: str
 
 
-def _one_connection(config: SiteConfig, say: Say, stopping: threading.Event) -> Ended:
+def _one_connection(
+    config: SiteConfig, say: Say, stopping: threading.Event, account: Account | None
+) -> Ended:
     """Run SuperNode and SuperExec until one of them ends."""
     seen, lost = threading.Event(), threading.Event()
 
@@ -168,7 +179,7 @@ def _one_connection(config: SiteConfig, say: Say, stopping: threading.Event) -> 
             lost.clear()
             say(f"{config.server} answers again")
 
-    children = _start(config, on_line)
+    children = start_flower(config, on_line, account)
     try:
         while not stopping.wait(0.3) and all(child.running for child in children):
             pass
@@ -179,37 +190,6 @@ def _one_connection(config: SiteConfig, say: Say, stopping: threading.Event) -> 
     why = "key not accepted" if refused else f"{gone[0]} ended" if gone else "stopped"
     hint = f", see logs/{gone[0].lower()}.log" if gone and not refused else ""
     return Ended(seen.is_set(), refused, why + hint)
-
-
-def _start(config: SiteConfig, on_line: Callable[[str], None]) -> list[Child]:
-    loopback, logs = config.folder / "state" / "loopback", config.folder / "logs"
-    make_authority(loopback, name="loopback")  # a new one at every start, for this machine only
-    make_server_certificate(loopback, ["localhost"])
-    (loopback / "ca.key").unlink()
-    secret = loopback / "superexec.secret"
-    write_atomic(secret, secrets.token_bytes(48), private=True)
-    port = free_port()
-    environment = flower_environment(config.folder / "state" / "flower")
-    node = [sys.executable, "-m", "client.supernode", "--superlink", config.server]
-    node += ["--root-certificates", str(config.folder / "keys" / CA_FILE)]
-    node += ["--auth-supernode-private-key", str(config.folder / "keys" / "site_key")]
-    node += ["--host", "127.0.0.1", "--port", str(port), "--isolation", "process"]
-    node += ["--superexec-auth-secret-file", str(secret)]
-    node += ["--ssl-ca-certfile", str(loopback / "ca.crt")]
-    node += ["--ssl-certfile", str(loopback / "server.crt")]
-    node += ["--ssl-keyfile", str(loopback / "server.key")]
-    executor = [sys.executable, "-m", "ghanet_model.attached", program("flower-superexec")]
-    executor += ["--runtime-api-address", f"127.0.0.1:{port}"]
-    executor += ["--root-certificates", str(loopback / "ca.crt")]
-    executor += ["--superexec-auth-secret-file", str(secret)]
-    supernode = start_child(
-        "SuperNode", node, environment=environment, log=logs / "supernode.log", on_line=on_line
-    )
-    environment |= {FOLDER_VARIABLE: str(config.folder)}
-    superexec = start_child(
-        "SuperExec", executor, environment=environment, log=logs / "superexec.log"
-    )
-    return [supernode, superexec]
 
 
 def _tail(folder: Path, say: Say, stopping: threading.Event) -> None:

@@ -4,12 +4,12 @@ CLAM      DIR/h5_files/SLIDE.h5
 TRIDENT   DIR/20x_256px_0px_overlap/features_ENCODER/SLIDE.h5
 
 Both hold ``features`` (N, D) and ``coords`` (N, 2). ``where`` says in which row a file is listed.
+A folder or file may be a symbolic link; what a file itself links to is not read, see ``h5``.
 """
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ import torch
 
 from ghanet_model.errors import FeaturesError
 
-MOST_PATCHES = 2_000_000
+from .h5 import opened, own_object, require_stored, unfinished
+
+MOST_PATCHES, MOST_WIDTH = 2_000_000, 2**16
 _BLOCK = 16_384  # patches looked at in one go
 _TRIDENT = re.compile(r"features_.+")
 _SLIDE_SUFFIXES = (
@@ -55,7 +57,7 @@ class FeatureFolder:
             FeaturesError: there is none, or its writer has not finished.
         """
         if slide_id in self.unfinished:
-            raise _unfinished(where)
+            raise unfinished(where)
         if slide_id not in self.stems:  # also keeps '../' out of paths
             raise FeaturesError(
                 f"{where}: no feature file", hint="extract its features, or drop the row"
@@ -141,14 +143,14 @@ def inspect_features(path: Path, *, where: str) -> FeatureFacts:
     Raises:
         FeaturesError: the file cannot be used whatever the study.
     """
-    with _opened(path, where) as file:
-        features = _dataset(file, where)
+    with opened(path, where) as file:
+        features = _dataset(file, path, where)
         patches, width = features.shape[-2:]
         bad = 0
         for start in range(0, patches, _BLOCK):
             rows = slice(start, start + _BLOCK)
             bad += _bad_patches(features[(0, rows) if features.ndim == 3 else rows])
-        return FeatureFacts(int(patches), int(width), _encoder(file), bad)
+        return FeatureFacts(int(patches), int(width), _encoder(file, where), bad)
 
 
 def require_fit(facts: FeatureFacts, *, width: int, encoder: str, where: str) -> None:
@@ -180,48 +182,23 @@ def read_features(path: Path, *, width: int, encoder: str, where: str) -> torch.
     Raises:
         FeaturesError: the file is missing, damaged, or not what the study needs.
     """
-    with _opened(path, where) as file:
-        values = _dataset(file, where)[...]
-        named = _encoder(file)
-    values = values.reshape(values.shape[-2:])
-    patches, found = values.shape
-    facts = FeatureFacts(patches, found, named, _bad_patches(values))
+    with opened(path, where) as file:
+        features = _dataset(file, path, where)
+        patches, found = features.shape[-2:]
+        facts = FeatureFacts(int(patches), int(found), _encoder(file, where), 0)
+        require_fit(facts, width=width, encoder=encoder, where=where)  # before they fill memory
+        values = features[...].reshape(patches, found)
+    facts = replace(facts, bad_patches=_bad_patches(values))
     require_fit(facts, width=width, encoder=encoder, where=where)
     return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
 
 
-@contextmanager
-def _opened(path: Path, where: str) -> Iterator[h5py.File]:
-    """An open file; whatever HDF5 finds wrong with it, now or while reading, becomes one error."""
-    names = (f"{base}.{mark}" for base in (path.name, path.stem) for mark in ("lock", "part"))
-    if any((path.parent / name).exists() for name in names):
-        raise _unfinished(where)
-    try:
-        with h5py.File(path, "r", rdcc_nbytes=0) as file:  # each chunk is read once: keep none
-            yield file
-    except FileNotFoundError:
-        raise FeaturesError(f"{where}: no feature file", hint="extract it") from None
-    except BlockingIOError:
-        raise _unfinished(where) from None
-    except (OSError, RuntimeError, KeyError, ValueError):
-        raise FeaturesError(
-            f"{where}: the file is damaged, cut short or not HDF5",
-            hint="extract the features of this slide again",
-        ) from None
-
-
-def _unfinished(where: str) -> FeaturesError:
-    return FeaturesError(
-        f"{where}: the feature file is not finished",
-        hint="wait for feature extraction; if it stopped, delete .lock and .part, run it again",
-    )
-
-
-def _dataset(file: h5py.File, where: str) -> Any:
-    """The patch features of a file, of a shape and type that can be used."""
-    features, coords = file.get("features"), file.get("coords")
+def _dataset(file: h5py.File, path: Path, where: str) -> Any:
+    """The patch features of a file, of a shape and type that can be used, all of them there."""
+    features, coords = (own_object(file, name, where) for name in ("features", "coords"))
     if not isinstance(features, h5py.Dataset):
-        only = "imgs" if "imgs" in file else "coords" if "coords" in file else ""
+        names = set(file)
+        only = "imgs" if "imgs" in names else "coords" if "coords" in names else ""
         what = f"holds {only} but no features" if only else "has no dataset 'features'"
         hint = "run feature extraction first" if only else "CLAM and TRIDENT write one"
         raise FeaturesError(f"{where}: {what}", hint=hint)
@@ -240,14 +217,18 @@ def _dataset(file: h5py.File, where: str) -> Any:
         raise FeaturesError(
             f"{where}: {flat[0]} patches, more than {MOST_PATCHES}", hint="use larger patches"
         )
-    if isinstance(coords, h5py.Dataset) and coords.shape[-2:-1] != flat[:1]:
+    if flat[1] > MOST_WIDTH:
+        raise FeaturesError(f"{where}: {flat[1]} numbers per patch, more than {MOST_WIDTH}")
+    if isinstance(coords, h5py.Dataset) and (coords.shape or ())[-2:-1] != flat[:1]:
         raise FeaturesError(f"{where}: features and coords are not equally many")
+    require_stored(features, path, where)
     return features
 
 
-def _encoder(file: h5py.File) -> str | None:
+def _encoder(file: h5py.File, where: str) -> str | None:
     """The encoder that the file names, if it does."""
-    for holder in (file.get("features"), file.get("coords"), file):
+    holders = (own_object(file, name, where) for name in ("features", "coords"))
+    for holder in (*holders, file):
         named = holder.attrs.get("encoder") if holder is not None else None
         named = named.decode(errors="replace") if isinstance(named, bytes) else named
         if isinstance(named, str) and named not in ("", "None"):

@@ -10,6 +10,7 @@ No torch, no Flower, no pickle: the app, which is started for every message, sta
 
 import contextlib
 import json
+import os
 import socket
 import struct
 import time
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from ghanet_model.errors import DeploymentError, ProtocolError
 
 PLACE, SOCKET = Path("state") / "trainer", "socket"
+GROUP_VARIABLE = "GHANET_APP_GROUP"  # number of the group that may reach the trainer, if any
 LENGTHS = struct.Struct("!IQ")
 MOST_HEADER, MOST_ARRAYS = 2**24, 2**31  # bytes; Flower's own messages are shorter
 START_SECONDS, RETRY_SECONDS = 120.0, 0.1  # how long an app waits for a trainer that is starting
@@ -52,18 +54,19 @@ def scalars_of(values: Mapping[str, Any]) -> dict[str, Scalar]:
 def listen(folder: Path) -> socket.socket:
     """A socket in the hospital's folder that only this user can reach; one left over is replaced.
 
+    Where the app runs as another user, the group that ``GROUP_VARIABLE`` names can reach it too.
+
     Raises:
         DeploymentError: the file system of the folder has no sockets.
     """
     place = folder / PLACE
     place.mkdir(parents=True, exist_ok=True)
-    place.chmod(0o700)
     (place / SOCKET).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with contextlib.chdir(place):  # a socket's path has 103 bytes at most, folders are deeper
             listener.bind(SOCKET)
-            Path(SOCKET).chmod(0o600)
+            _admit(os.environ.get(GROUP_VARIABLE, ""))
     except OSError as error:
         listener.close()
         raise DeploymentError(
@@ -72,6 +75,18 @@ def listen(folder: Path) -> socket.socket:
         ) from None
     listener.listen()
     return listener
+
+
+def _admit(group: str) -> None:
+    """Set who can reach the socket in this folder: its owner, and this group if there is one."""
+    place, found = Path(), Path(SOCKET)
+    if not group:
+        found.chmod(0o600)
+        place.chmod(0o700)
+        return
+    for path, mode in ((found, 0o660), (place, 0o710)):
+        os.chown(path, -1, int(group))
+        path.chmod(mode)
 
 
 def ask(folder: Path, asked: Frame, *, seconds: float = START_SECONDS) -> Frame:

@@ -1,18 +1,22 @@
-"""The global weights that this hospital received last: what the next change is added to.
+"""The global weights that this hospital received last, and what it was asked to do with them.
 
-In studies that exchange bfloat16 changes only. They are every hospital's weights; no case is in
-them that the coordinator has not already sent to all.
+The next change is added to them, the gate compares with them what leaves, and a preview repeats
+the last question. They are every hospital's weights; no case is in them that the coordinator has
+not already sent to all.
 """
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ghanet_model.change import apply_change
-from ghanet_model.errors import BehindError, WeightsError
-from ghanet_model.files import write_atomic
+from ghanet_model.errors import BehindError, ProtocolError, WeightsError
+from ghanet_model.files import canonical_json, write_atomic
 from ghanet_model.protocol import RoundAsk
+from ghanet_model.record import Record
 from ghanet_model.weights import (
     Arrays,
     check_same_shape,
@@ -21,14 +25,16 @@ from ghanet_model.weights import (
     to_safetensors,
 )
 
-HELD_FILE = "held.safetensors"
+HELD_FILE, ASKED_FILE = "held.safetensors", "asked.json"
 
 
 class Held:
     """One set of weights in a file, read once and kept in memory; known by its fingerprint."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / HELD_FILE
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        """Of a folder ``state``; if not ``durable``, files are read and none is written."""
+        self._path, self._asked = folder / HELD_FILE, folder / ASKED_FILE
+        self._durable = durable
         self._weights: Arrays | None = None
         self._fingerprint = ""
 
@@ -41,8 +47,23 @@ class Held:
     def keep(self, weights: Arrays, fingerprint: str) -> None:
         """Hold these weights from now on, also after a restart."""
         if self.find(fingerprint) is None:
-            write_atomic(self._path, to_safetensors(weights), private=True)
+            if self._durable:
+                write_atomic(self._path, to_safetensors(weights), private=True)
             self._weights, self._fingerprint = weights, fingerprint
+
+    def keep_ask(self, ask: RoundAsk) -> None:
+        """Remember the last question, without its weights."""
+        if self._durable:
+            values = replace(ask, weights={}, before="", change={}).to_record().values
+            write_atomic(self._asked, canonical_json(dict(values)), private=True)
+
+    def last_ask(self) -> RoundAsk | None:
+        """The last question, if the weights that it was about are held; else None."""
+        try:
+            ask = RoundAsk.from_record(Record(json.loads(self._asked.read_bytes())))
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError, ProtocolError):
+            return None
+        return ask if self.find(ask.base) is not None else None
 
     def _read(self) -> None:
         """Read the file; one that is absent or damaged holds nothing."""

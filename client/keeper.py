@@ -11,6 +11,7 @@ from pathlib import Path
 from ghanet_model.processes import Child, start_child, stop_children
 
 from .config import FOLDER_VARIABLE
+from .frames import GROUP_VARIABLE
 
 LOOK_SECONDS = 0.3
 FIRST_DELAY, LONGEST_DELAY = 1.0, 60.0
@@ -21,10 +22,16 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def trainer_beside(folder: Path, say: Say) -> Iterator[None]:
-    """A trainer of this hospital's folder runs inside the block, however often it dies."""
+def trainer_beside(folder: Path, say: Say, *, group: int | None = None) -> Iterator[None]:
+    """A trainer of this hospital's folder runs inside the block, however often it dies.
+
+    Args:
+        folder: the hospital's.
+        say: one line for its console.
+        group: of the user that the app runs as, if that is another one.
+    """
     ended = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(folder, say, ended))
+    keeper = threading.Thread(target=_keep, args=(folder, say, ended, group))
     keeper.start()
     try:
         yield
@@ -33,12 +40,12 @@ def trainer_beside(folder: Path, say: Say) -> Iterator[None]:
         keeper.join()
 
 
-def _keep(folder: Path, say: Say, ended: threading.Event) -> None:
+def _keep(folder: Path, say: Say, ended: threading.Event, group: int | None) -> None:
     """Start the trainer until told to end; ever later if it keeps dying at once."""
     delay = FIRST_DELAY
     while not ended.is_set():
         began = time.monotonic()
-        trainer = _start(folder)
+        trainer = _start(folder, group)
         while trainer.running and not ended.wait(LOOK_SECONDS):
             pass
         stop_children([trainer])
@@ -53,7 +60,7 @@ def _keep(folder: Path, say: Say, ended: threading.Event) -> None:
         delay = min(LONGEST_DELAY, 2 * delay)
 
 
-def _start(folder: Path) -> Child:
+def _start(folder: Path, group: int | None) -> Child:
     return start_child(
         "Trainer",
         [sys.executable, "-m", "client.trainer"],
@@ -61,6 +68,7 @@ def _start(folder: Path) -> Child:
             **os.environ,
             **LARGE_PAGES,
             FOLDER_VARIABLE: str(folder),
+            GROUP_VARIABLE: "" if group is None else str(group),
             "PYTHONUNBUFFERED": "1",
         },
         log=folder / "logs" / "trainer.log",

@@ -11,6 +11,7 @@ from ghanet_model.study import StudyConfig
 from .cache import MEGABYTE, FeatureCache
 from .cohort import Cohort, require_cohort
 from .config import SiteConfig
+from .consent import WITHDRAWN_FILE
 from .held import Held
 
 SETTLED_SECONDS = 2.0  # a file changed twice within a tick of its clock looks changed once
@@ -19,7 +20,9 @@ SETTLED_SECONDS = 2.0  # a file changed twice within a tick of its clock looks c
 class Memory:
     """One hospital's memory. What could not be read is not remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = True) -> None:
+        """If not ``durable``, nothing of it is written to a file."""
+        self._durable = durable
         self.forget()
 
     def forget(self) -> None:
@@ -35,8 +38,9 @@ class Memory:
         Raises:
             CohortError, GenesError, FeaturesError: a table has a problem.
         """
-        tables = (config.slides, config.clinical, config.genes)
-        known_by = (config, study, [table and stamp_of(table) for table in tables])
+        withdrawn = config.folder / WITHDRAWN_FILE
+        stamps = [stamp_of(table) for table in config.tables]
+        known_by = (config, study, stamps, withdrawn.exists() and stamp_of(withdrawn))
         if self._cohort is None or known_by != self._known_by:
             self._cohort = None
             self._cohort = require_cohort(config, study)
@@ -52,7 +56,7 @@ class Memory:
 
     def held(self, config: SiteConfig) -> Held:
         """The global weights that were received last."""
-        self._held = self._held or Held(config.folder / "state")
+        self._held = self._held or Held(config.folder / "state", durable=self._durable)
         return self._held
 
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -56,8 +55,7 @@ def predict_table(config: SiteConfig, release: Release, progress: Progress) -> s
             f"features are from encoder '{config.encoder}', "
             f"the release needs '{release.study.encoder}'"
         )
-    slides_only = replace(config, clinical=None, genes=None)
-    cohort = require_cohort(slides_only, release.study)
+    cohort = require_cohort(config.slides_only(), release.study)
     features = find_features(config.features)
     bags = prediction_bags(cohort, features, study=release.study)
     device = torch.device(config.device)

@@ -25,8 +25,9 @@ from ghanet_model.wire import ERROR
 from .answers import answer, open_site
 from .config import FOLDER_VARIABLE
 from .frames import Frame, listen, receive_frame, send_frame
+from .gate import let_out, refuse, require_room
 from .memory import Memory
-from .sitelog import describe, log_refusal, log_to
+from .sitelog import describe, log_to
 
 SILENT_SECONDS = 60.0  # how long an app may take to go on with a frame
 log = logging.getLogger("ghanet")
@@ -74,22 +75,23 @@ def answer_frame(
     require_wanted: Callable[[], None] = lambda: None,
     notes: list[str] | None = None,
 ) -> Frame:
-    """The answer, or the code of what went wrong; its text stays in the hospital's log.
+    """What the gate lets out: the answer, or the code of what went wrong.
 
     Raises:
         ConnectionAbortedError: from ``require_wanted``, when nobody waits any more.
     """
     try:
         site = open_site(folder, memory, require_wanted=require_wanted, notes=notes)
-        record = answer(site, asked.kind, Record.unpack(asked.values, asked.arrays))
-        return Frame(asked.kind, record.values, record.packed())
+        require_room(site, asked.kind)
+        question = Record.unpack(asked.values, asked.arrays)
+        return let_out(site, asked.kind, question, answer(site, asked.kind, question))
     except ConnectionAbortedError:
         raise
     except GHANetError as error:
-        return Frame(asked.kind, {ERROR: log_refusal(asked.kind, error)})
+        return refuse(folder, asked.kind, error)
     except Exception as error:  # noqa: BLE001 - one message must not end the trainer
         memory.forget()  # whatever is in it
-        return Frame(asked.kind, {ERROR: log_refusal(asked.kind, error)})
+        return refuse(folder, asked.kind, error)
     finally:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()  # between rounds a GPU belongs to others

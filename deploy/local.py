@@ -70,13 +70,16 @@ class LocalConsortium:
         port = str(free_port())
         self.command(COORDINATOR, SERVER, "init", "--host", "127.0.0.1", "--port", port)
 
-    def join(self, name: str, *, role: str, genes: bool, settings: dict[str, object]) -> None:
-        """A hospital makes its key, edits site.yaml and is enrolled."""
+    def join(
+        self, name: str, *, role: str, genes: bool, settings: dict[str, object], cases: int = 1000
+    ) -> None:
+        """A hospital makes its key, edits site.yaml, approves what it will run and is enrolled."""
         invitation = str(self.coordinator / "invitation.json")
         self.command(name, CLIENT, "init", "--name", name, "--invitation", invitation)
         edit(self.site(name) / "site.yaml", settings)
+        self.command(name, CLIENT, "approve", "--yes")
         key = str(self.site(name) / "keys" / "site_key.pub")
-        options = ["--role", role, *(["--genes"] if genes else [])]
+        options = ["--role", role, "--cases", str(cases), *(["--genes"] if genes else [])]
         self.command(COORDINATOR, SERVER, "enrol", name, key, *options)
 
     def start_server(self) -> None:

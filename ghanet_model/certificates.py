@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -17,12 +18,21 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .errors import KeysError
-from .files import write_atomic
+from .files import read_file, write_atomic
 from .keys import spelt
 
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397  # the longest that common TLS clients accept
 LOOPBACK = ("localhost", "127.0.0.1")
+MOST_BYTES = 100_000  # of a key or certificate file
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def make_authority(folder: Path, *, name: str) -> None:
@@ -68,27 +78,44 @@ def certificate_fingerprint(pem: bytes) -> str:
     """
     try:
         certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError:
+    except _UNREADABLE:
         raise KeysError("the authority's certificate cannot be read") from None
     return spelt(certificate.fingerprint(hashes.SHA256()))
+
+
+def certificate_end(pem: bytes) -> dt.datetime:
+    """Until when a certificate is valid.
+
+    Raises:
+        KeysError: it is no certificate.
+    """
+    try:
+        return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except _UNREADABLE:
+        raise KeysError("a certificate cannot be read") from None
 
 
 def server_certificate_serves(folder: Path, hosts: Sequence[str], *, days: int) -> bool:
     """Whether ``server.crt`` names all of ``hosts`` and is valid for ``days`` more."""
     try:
-        certificate = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
-    except (OSError, ValueError):
+        content = read_file(folder / "server.crt", most=MOST_BYTES)
+        certificate = x509.load_pem_x509_certificate(content)
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        names, last = set(found.value), certificate.not_valid_after_utc
+    except _UNREADABLE:
         return False
-    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
-    return certificate.not_valid_after_utc > end and all(_general_name(h) in names for h in hosts)
+    return last > end and all(_general_name(host) in names for host in hosts)
 
 
 def _read_authority(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     try:
-        key = load_pem_private_key((folder / "ca.key").read_bytes(), password=None)
-        certificate = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
-    except (OSError, ValueError, TypeError):
+        content = read_file(folder / "ca.key", most=MOST_BYTES)
+        key = load_pem_private_key(content, password=None)
+        content = read_file(folder / "ca.crt", most=MOST_BYTES)
+        certificate = x509.load_pem_x509_certificate(content)
+        _ = certificate.subject, certificate.extensions  # read only now, and may be damaged
+    except (*_UNREADABLE, TypeError, UnsupportedAlgorithm):
         raise KeysError("keys/ca.key or keys/ca.crt: missing or unreadable") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise KeysError("keys/ca.key: not an elliptic-curve key")

@@ -1,8 +1,10 @@
 """Files as the only durable state: written beside their place, synced, then renamed. Never half."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,30 @@ def write_atomic(path: Path, content: bytes, *, private: bool = False) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def read_file(path: Path, *, most: int) -> bytes:
+    """The content of a file from outside; nothing is read of one that is too large.
+
+    Args:
+        path: a regular file, or a link to one; a pipe or device would never end.
+        most: bytes.
+
+    Raises:
+        OSError: no such file, not a regular one, or longer than ``most``.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)  # a pipe must not hold us up
+
+    with open(path, "rb", opener=opened) as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path.name)
+        content = file.read(most + 1) if facts.st_size <= most else b""
+        if max(facts.st_size, len(content)) > most:
+            raise OSError(errno.EFBIG, f"larger than {most} bytes", path.name)
+        return content
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,21 +1,23 @@
 """The invitation: one text file from coordinator to hospitals, public facts only."""
 
+import base64
+import binascii
 import json
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .bundle import BUNDLE_FILE, MOST_BYTES
 from .certificates import certificate_fingerprint
 from .errors import SettingsError
-from .files import write_atomic, write_json
+from .files import read_file, write_atomic, write_json
+from .groups import NAME_HINT, is_groups_name, read_groups_text
 from .keys import release_fingerprint
 from .settings import FORMAT, read_yaml
 from .study import STUDY_FILE, StudyConfig, read_study
 
 INVITATION_FILE = "invitation.json"
 CA_FILE, RELEASE_KEY_FILE = "ca.crt", "release.pub"
-_GROUPS_NAME = re.compile(r"\w[\w. -]{0,250}\.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +29,46 @@ class Invitation:
     release_key: str  # public key that releases are signed with, PEM
     study: str  # text of study.yaml
     gene_groups_name: str
-    gene_groups: str  # text of the gene groups CSV
+    gene_groups: str  # text of the gene groups file
+    bundle: str  # the app bundle that runs will bring, base64
 
     def __post_init__(self) -> None:
         """Refuse a file name that could leave the folder or replace another file there."""
-        if not _GROUPS_NAME.fullmatch(self.gene_groups_name):
+        _ = self.bundle_content
+        if not is_groups_name(self.gene_groups_name):
             raise SettingsError(
                 f"{INVITATION_FILE}: gene groups cannot be in a file "
                 f"{self.gene_groups_name[:80]!r}",
-                hint="use letters, digits, '-', '_' and blanks, and the ending .csv",
+                hint=NAME_HINT,
             )
 
+    @property
+    def bundle_content(self) -> bytes:
+        """The app bundle; what is in it, 'approve' looks into."""
+        try:
+            content = base64.b64decode(self.bundle, validate=True)
+        except (binascii.Error, ValueError):
+            content = b""
+        if not 0 < len(content) <= MOST_BYTES:
+            raise SettingsError(
+                f"{INVITATION_FILE}: no app bundle of at most {MOST_BYTES} bytes",
+                hint=f"ask the coordinator for {INVITATION_FILE} again",
+            )
+        return content
 
-def make_invitation(folder: Path, study: StudyConfig, *, server: str, keys: Path) -> Invitation:
-    """The invitation to the study in ``folder``."""
+
+def make_invitation(
+    folder: Path, study: StudyConfig, *, server: str, keys: Path, bundle: bytes
+) -> Invitation:
+    """The invitation to the study in ``folder``, whose runs bring ``bundle``."""
     return Invitation(
         server=server,
         authority=(keys / CA_FILE).read_text(),
         release_key=(keys / "release.key.pub").read_text(),
-        study=(folder / STUDY_FILE).read_text(),
+        study=(folder / STUDY_FILE).read_text(encoding="utf-8"),
         gene_groups_name=study.gene_groups,
-        gene_groups=(folder / study.gene_groups).read_text(),
+        gene_groups=read_groups_text(folder / study.gene_groups),
+        bundle=base64.b64encode(bundle).decode(),
     )
 
 
@@ -65,7 +86,7 @@ def read_invitation(path: Path) -> Invitation:
     """
     hint = f"ask the coordinator for {INVITATION_FILE}"
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(read_file(path, most=MOST_BYTES).decode())
     except (OSError, ValueError, RecursionError):
         raise SettingsError(f"{path.name}: no readable invitation", hint=hint) from None
     fields = set(Invitation.__dataclass_fields__)
@@ -97,6 +118,7 @@ def accept_invitation(folder: Path, invitation: Invitation) -> StudyConfig:
     for name, text in anchors.items():
         write_atomic(folder / "keys" / name, text.encode())
     _write_study(folder, invitation)
+    write_atomic(folder / BUNDLE_FILE, invitation.bundle_content)
     return study
 
 

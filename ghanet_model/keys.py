@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from .errors import KeysError
-from .files import write_atomic
+from .files import read_file, write_atomic
 
 SIGNATURE_SIZE = 64  # bytes of an Ed25519 signature
+MOST_BYTES = 10_000  # of a key file
 
 
 def make_site_key(path: Path) -> str:
@@ -49,7 +50,7 @@ def read_site_public_key(text: str, *, where: str) -> str:
         )
     try:
         key = load_ssh_public_key(text.strip().encode())
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError):  # a compressed point
         raise KeysError(f"{where}: not an OpenSSH public key", hint=hint) from None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
         raise KeysError(f"{where}: not an EC P-384 key", hint=hint)
@@ -75,7 +76,7 @@ def make_release_key(path: Path) -> None:
 def sign(key_file: Path, content: bytes) -> bytes:
     """Ed25519 signature of ``content``, 64 bytes."""
     try:
-        key = load_pem_private_key(key_file.read_bytes(), password=None)
+        key = load_pem_private_key(read_file(key_file, most=MOST_BYTES), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm):
         raise KeysError(f"{key_file.name}: no readable release key") from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):

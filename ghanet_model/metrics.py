@@ -1,7 +1,7 @@
 """Metrics that add: what sites report are sums, divided once at the end. Never a case's value."""
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import numpy as np
@@ -79,16 +79,52 @@ def _compare(
     return Concordance(higher, pairs - higher - tied, tied, pairs)
 
 
+def told(count: int, of: int, *, least: int) -> int | None:
+    """A count out of ``of`` cases as it may leave a hospital; None: a small cell, not told.
+
+    Untold is a count above 0 and below ``least``, and one whose rest is: 38 of 40 tells of 2.
+
+    >>> [told(count, 40, least=10) for count in (0, 9, 10, 30, 31, 40)]
+    [0, None, 10, 30, None, 40]
+    """
+    small = any(0 < cell < least for cell in (count, of - count))
+    return None if small else count
+
+
+def events_in_words(events: int, untold: int) -> str:
+    """Numbers of events for people, with the hospitals that did not tell theirs.
+
+    >>> [events_in_words(31, 0), events_in_words(31, 1), events_in_words(0, 2)]
+    ['31', '31 + untold at 1 hospital', 'untold at 2 hospitals']
+    """
+    where = f"untold at {untold} hospital{'s' * (untold > 1)}" if untold else ""
+    return " + ".join(part for part in (str(events) if events or not untold else "", where) if part)
+
+
 @dataclass(frozen=True, slots=True)
 class EvaluationSums:
-    """Sums over the cases that a model was evaluated on. Pairs are formed within a site."""
+    """Sums over the cases that a model was evaluated on. Pairs are formed within a site.
+
+    Pair counts say more than that nobody died where an untold count is behind them. With a single
+    death among n cases, ``comparable`` is how many were seen alive after it: its place in time
+    among them, no date; ``concordant`` is how many of these have a lower risk: its place among the
+    risks. With d deaths, ``comparable`` is at most d n, so few pairs tell of few deaths. Who may
+    not learn that sets a higher minimum of cases; counts of pairs are what a C-index is made of.
+    """
 
     cases: int = 0
-    events: int = 0
+    events: int = 0  # of the hospitals that told it
     nll: float = 0.0
     risk: float = 0.0
     risk_squared: float = 0.0
     concordance: Concordance = field(default_factory=Concordance)
+    untold_events: int = 0  # hospitals that did not tell their number of events
+
+    def without_small_cells(self, *, least: int) -> Self:
+        """The same sums of one hospital, its number of events untold where ``told`` says so."""
+        if told(self.events, self.cases, least=least) is not None:
+            return self
+        return replace(self, events=0, untold_events=1)
 
     def __add__(self, other: Self) -> Self:
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}

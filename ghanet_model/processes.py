@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from .errors import DeploymentError
 
@@ -63,15 +64,31 @@ class Child:
         return next((line for line in reversed(self.lines) if re.search(pattern, line)), None)
 
 
-def start_child(
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Another user of this machine, as root starts programs for it."""
+
+    name: str
+    user: int
+    group: int
+    home: Path  # where its programs work
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """For ``subprocess``: its rights and no others."""
+        return {"user": self.user, "group": self.group, "extra_groups": [], "cwd": self.home}
+
+
+def start_child(  # noqa: PLR0913 - what a process needs; each by name but what it is
     name: str,
     command: Sequence[str],
     *,
     environment: Mapping[str, str],
     log: Path,
     on_line: Callable[[str], None] = lambda _: None,
+    account: Account | None = None,
 ) -> Child:
-    """Start a process in its own group, its output copied to ``log``."""
+    """Start a process in its own group, its output copied to ``log``; as ``account`` if given."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LOG_BYTES:
         log.replace(log.with_suffix(".old.log"))
@@ -82,6 +99,7 @@ def start_child(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        **(account.options if account else {}),
     )
     child = Child(name, process)
     threading.Thread(target=_copy_output, args=(child, log, on_line), daemon=True).start()

@@ -120,7 +120,7 @@ class RoundReply:
     number: int
     base: str  # fingerprint of the weights it started from
     cases: int  # trained on; 0 where the site did not train
-    events: int  # of these
+    events: int | None  # of these; None: a small cell, not told
     gene_cases: int  # of these, with genes; 0: the update has no gene decoders
     loss: float  # mean training loss of the last epoch, 0 where not trained
     seconds: float
@@ -132,7 +132,7 @@ class RoundReply:
     def to_record(self) -> Record:
         """For the wire."""
         keys = ("number", "base", "cases", "events", "gene_cases", "loss", "seconds", "withheld")
-        values = {key: getattr(self, key) for key in keys}
+        values = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
         for name in ("evaluation", "training_risk"):
             values |= values_of(name, getattr(self, name))
         return Record(values, self.update)
@@ -143,11 +143,12 @@ class RoundReply:
         cases = record.whole("cases")
         if bool(cases) != bool(record.arrays):
             raise ProtocolError("message has an update without cases, or cases without an update")
+        told = "events" in record.values or not cases
         return cls(
             number=record.whole("number"),
             base=record.text("base"),
             cases=cases,
-            events=record.whole("events"),
+            events=record.whole("events") if told else None,
             gene_cases=record.whole("gene_cases"),
             loss=record.number("loss"),
             seconds=record.number("seconds"),

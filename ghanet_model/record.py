@@ -14,6 +14,7 @@ from .files import sha256
 from .weights import from_safetensors, to_safetensors
 from .wire import ERROR
 
+LARGEST = 2.0**53  # of a number: no count or sum of ours comes near, and sums of such stay finite
 _CODE = re.compile(r"[a-z_]{1,39}")  # of an error
 Scalar: TypeAlias = int | float | str | bool
 Vector: TypeAlias = (
@@ -78,15 +79,16 @@ class Record:
     def whole(self, key: str) -> int:
         """A count: a whole number, not negative."""
         number = int(self.value(key, int))
-        if number < 0:
-            raise ProtocolError(f"message has a negative '{key}'")
+        if not 0 <= number <= LARGEST:
+            what = "a negative" if number < 0 else "too large a"
+            raise ProtocolError(f"message has {what} '{key}'")
         return number
 
     def number(self, key: str) -> float:
-        """A finite number."""
+        """A finite number, small enough to be added and squared."""
         number = float(self.value(key, float))
-        if not np.isfinite(number):
-            raise ProtocolError(f"message has '{key}' that is not finite")
+        if not abs(number) <= LARGEST:
+            raise ProtocolError(f"message has '{key}' that is not finite or too large")
         return number
 
     def flag(self, key: str) -> bool:

@@ -5,6 +5,7 @@ release is accepted only if it is byte for byte what this module would write fro
 byte of it can change unnoticed.
 """
 
+import errno
 import io
 import json
 import math
@@ -13,15 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from .errors import GHANetError, KeysError, ReleaseError, SettingsError
-from .files import canonical_json, sha256
+from .files import canonical_json, read_file, sha256
 from .genes import GenePanel
 from .keys import is_signed, release_fingerprint, sign
 from .network import Network, build_model
 from .settings import FORMAT, parse
 from .sizes import GHANetConfig
 from .study import NAME, StudyConfig
-from .weights import Arrays, from_safetensors, load_weights, to_safetensors
+from .weights import Arrays, check_same_shape, from_safetensors, load_weights, to_safetensors
 
 WEIGHTS, MANIFEST, CARD, SIGNATURE = (
     "weights.safetensors",
@@ -106,10 +110,10 @@ def read_release(path: Path, *, public_pem: bytes) -> Release:
         ReleaseError: missing, damaged, changed, unsigned, or signed by another key.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ReleaseError(f"{path.name}: larger than {MAX_BYTES} bytes")
-        content = path.read_bytes()
-    except OSError:
+        content = read_file(path, most=MAX_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ReleaseError(f"{path.name}: larger than {MAX_BYTES} bytes") from None
         raise ReleaseError(
             f"{path.name}: no such release", hint="give the path of a .ghanet file"
         ) from None
@@ -150,12 +154,26 @@ def _release_of(manifest: dict[str, Any], weights: bytes, digest: str, where: st
             manifest=manifest,
             weights=from_safetensors(weights, where=where),
         )
-        release.model()
-    except (KeyError, TypeError, ValueError, GHANetError) as error:
+        _require_fit(release)
+    except (
+        *(KeyError, TypeError, ValueError, OverflowError, RecursionError),
+        *(RuntimeError, MemoryError, GHANetError),
+    ) as error:
         raise ReleaseError(f"{where}: its manifest cannot be used ({error})") from None
     if not NAME.fullmatch(release.name):
         raise ReleaseError(f"{where}: its name is not a file name")
     return release
+
+
+def _require_fit(release: Release) -> None:
+    """Weights must be those of the model, looked at before memory is taken for it."""
+    with torch.device("meta"):
+        empty = build_model(model_config(release.study, release.panel))
+    like = {
+        name: np.broadcast_to(np.float32(0), tuple(tensor.shape))
+        for name, tensor in empty.state_dict().items()
+    }
+    check_same_shape(release.weights, like)
 
 
 def study_from_json(values: Any) -> StudyConfig:
@@ -170,7 +188,7 @@ def study_from_json(values: Any) -> StudyConfig:
 def _read_manifest(content: bytes, where: str) -> dict[str, Any]:
     try:
         manifest = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ReleaseError(f"{where}: its manifest is not JSON") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ReleaseError(

@@ -1,7 +1,12 @@
-"""Settings files: YAML in, frozen dataclass out. An unknown key or a wrong type is an error."""
+"""Settings files: YAML in, frozen dataclass out. An unknown key or a wrong type is an error.
+
+Only plain YAML is read: no key twice, no anchors, aliases or tags, nothing deep, nothing long.
+"""
 
 import dataclasses
 import difflib
+import math
+import re
 import types
 import typing
 from pathlib import Path
@@ -10,8 +15,14 @@ from typing import Any, TypeVar
 import yaml
 
 from .errors import SettingsError
+from .files import read_file
 
 FORMAT = 1
+MOST_BYTES = 100_000  # of a settings file; ours have 2 000, and YAML is slow to read
+MOST_DEPTH = 20  # of lists and mappings in each other
+LARGEST = 2**63  # what whole numbers stay below, up and down
+_NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # no name or path holds one
+_TEXT_TAG = "tag:yaml.org,2002:str"
 
 Settings = TypeVar("Settings")
 
@@ -31,7 +42,7 @@ def read_settings(path: Path, kind: type[Settings], **derived: Any) -> Settings:
     found = values.pop("format", None)
     if found != FORMAT:
         raise SettingsError(
-            f"{path.name}: format is {found!r}, this version reads format {FORMAT}",
+            f"{path.name}: format is {_shown(found)}, this version reads format {FORMAT}",
             hint=f"the first line of {path.name} should be 'format: {FORMAT}'",
         )
     return parse(values, kind, where=path.name, **derived)
@@ -40,20 +51,77 @@ def read_settings(path: Path, kind: type[Settings], **derived: Any) -> Settings:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML mapping; everything else is a SettingsError."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = read_file(path, most=MOST_BYTES).decode()
+        values = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader, made narrower
     except FileNotFoundError:
         raise SettingsError(
             f"{path.name}: not found in {path.parent}", hint="run the 'init' command first"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path.name}: cannot be read ({type(error).__name__})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(
+            f"{path.name}: cannot be read (not UTF-8 text)", hint="save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"{path.name}: cannot be read ({str(error.strerror).lower()})"
+        ) from None
+    except _RefusedError as refused:
+        raise SettingsError(f"{path.name}: {refused.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}" if mark else ""
         raise SettingsError(f"{path.name}: not valid YAML{line}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+    if not isinstance(values, dict):
         raise SettingsError(f"{path.name}: expected 'key: value' lines")
     return values
+
+
+class _RefusedError(yaml.MarkedYAMLError):
+    """Valid YAML, but nothing that a settings file needs."""
+
+
+def _refused(what: str, mark: Any) -> _RefusedError:
+    return _RefusedError(problem=f"{what} at line {mark.line + 1}")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without what surprises or grows."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """The next node, where it is a plain one and not too deep."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise _refused("an anchor, alias or tag", event.start_mark)
+        if self.depth >= MOST_DEPTH:
+            raise _refused(
+                f"more than {MOST_DEPTH} lists or mappings in each other", event.start_mark
+            )
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002
+        """A mapping whose keys are text, each there once."""
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != _TEXT_TAG:
+                raise _refused("a key that is not text", key.start_mark)
+            if key.value in seen:
+                raise _refused(f"{_shown(key.value)} is there twice, again", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _shown(value: object) -> str:
+    """A value as an error repeats it: on one line, not long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python prints no number of more than 4300 digits
+        text = "a very long number"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def parse(values: dict[str, Any], kind: type[Settings], *, where: str, **derived: Any) -> Settings:
@@ -63,7 +131,7 @@ def parse(values: dict[str, Any], kind: type[Settings], *, where: str, **derived
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             raise SettingsError(
-                f"{where}: unknown setting '{key}'",
+                f"{where}: unknown setting {_shown(key)}",
                 hint=f"did you mean '{near[0]}'?" if near else f"known: {', '.join(fields)}",
             )
     for name, field in fields.items():
@@ -89,15 +157,26 @@ def _convert(value: Any, hint: Any, where: str, key: str) -> Any:
     if hint in (float, Path) and isinstance(value, int | float | str) and not is_bool:
         return _made(hint, value, where, key)
     if isinstance(hint, type) and isinstance(value, hint) and not (is_bool and hint is int):
-        return value
+        return _bounded(value, where, key)
     wanted = getattr(origin or hint, "__name__", str(hint)).replace("tuple", "list")
-    raise SettingsError(f"{where}: '{key}' is {value!r}, expected {wanted}")
+    raise SettingsError(f"{where}: '{key}' is {_shown(value)}, expected {wanted}")
+
+
+def _bounded(value: Any, where: str, key: str) -> Any:
+    """A value that every machine can hold, print and write."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise SettingsError(f"{where}: '{key}' is {value}", hint="use a finite number")
+    if isinstance(value, int) and not -LARGEST < value < LARGEST:
+        raise SettingsError(f"{where}: '{key}' is too large a number")
+    if _NO_TEXT.search(str(value)):
+        raise SettingsError(f"{where}: '{key}' holds a character that no name or path has")
+    return value
 
 
 def _made(kind: type, value: object, where: str, key: str) -> Any:
     """A number, which YAML reads as text where it says 1e-5, or a path."""
     try:
-        return kind(value)
+        return _bounded(kind(value), where, key)
     except (ValueError, OverflowError, TypeError):
         wanted = "a number" if kind is float else "a path"
-        raise SettingsError(f"{where}: '{key}' is {value!r}, expected {wanted}") from None
+        raise SettingsError(f"{where}: '{key}' is {_shown(value)}, expected {wanted}") from None

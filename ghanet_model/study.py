@@ -1,6 +1,5 @@
 """The study: all that hospitals must agree on. Read from study.yaml, known by one digest."""
 
-import csv
 import dataclasses
 import math
 import re
@@ -11,6 +10,7 @@ from typing import Any
 
 from .errors import SettingsError
 from .files import canonical_json, sha256
+from .groups import NAME_HINT, Groups, is_groups_name, read_groups
 from .settings import FORMAT, read_settings, read_yaml
 from .sizes import PRESETS
 
@@ -18,11 +18,12 @@ STUDY_FILE = "study.yaml"
 RELEASE_SUFFIX = ".ghanet"  # a study's release is NAME.ghanet
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # names that become file names
 FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")
+MOST_GROUPS, MOST_EDGES = 500, 120  # a study that asks for more asks for a giant model
 _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
         ("feature_width", "rounds", "local_epochs", "batch_cases", "minimum_cases"),
-        lambda value: value >= 1,
-        "1 or more",
+        lambda value: 1 <= value <= 65_536,
+        "1 to 65536",
     ),
     (
         ("gene_clip", "learning_rate", "round_minutes"),
@@ -46,16 +47,16 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
 class StudyConfig:
     """One study. Every hospital holds the same; the digest proves it.
 
-    ``gene_groups`` names a CSV beside study.yaml with one column of gene symbols per group;
-    ``groups`` is what it says. A gene table's columns are SYMBOL_TYPE, TYPE from ``gene_types``.
+    ``gene_groups`` names a CSV or GMT file beside study.yaml; ``groups`` is what it says. A
+    gene table's columns are SYMBOL_TYPE, TYPE from ``gene_types``.
     """
 
     name: str
     encoder: str  # name of the patch encoder; other names are refused
     feature_width: int  # D
     time_bin_edges: tuple[float, ...]  # months; K = edges + 1 bins, the last one open
-    gene_groups: str  # CSV file beside study.yaml
-    groups: tuple[tuple[str, tuple[str, ...]], ...]  # (group, symbols), from gene_groups
+    gene_groups: str  # CSV or GMT file beside study.yaml; a name only, not part of the digest
+    groups: Groups  # (group, symbols), from gene_groups
     gene_types: tuple[str, ...] = ("rnaseq", "cnv", "mut")
     gene_clip: float = 5.0  # values are clipped to +-this before any sum, in the tables' units
     preset: str = "published"
@@ -83,6 +84,11 @@ class StudyConfig:
         for key in ("training_precision", "exchange_precision"):
             if getattr(self, key) not in PRECISIONS:
                 raise _wrong(key, getattr(self, key), f"one of {', '.join(PRECISIONS)}")
+        if len(self.groups) > MOST_GROUPS or len(self.time_bin_edges) > MOST_EDGES:
+            raise SettingsError(
+                f"{STUDY_FILE}: {len(self.groups)} gene groups, {len(self.time_bin_edges)} edges",
+                hint=f"use {MOST_GROUPS} gene groups and {MOST_EDGES} edges at most",
+            )
         edges = self.time_bin_edges
         rising = all(a < b for a, b in zip((0.0, *edges), edges, strict=False))
         if not edges or not rising or not all(map(math.isfinite, edges)):
@@ -99,8 +105,12 @@ class StudyConfig:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the study as canonical JSON, gene groups included."""
-        return sha256(canonical_json(self.as_json()))
+        """SHA-256 of what is agreed, as canonical JSON."""
+        return sha256(canonical_json(self.agreed()))
+
+    def agreed(self) -> dict[str, Any]:
+        """The study without the name of the gene groups' file, which means nothing."""
+        return {key: value for key, value in self.as_json().items() if key != "gene_groups"}
 
     def as_json(self) -> dict[str, Any]:
         """The study as it stands in digests, manifests and logs."""
@@ -124,40 +134,9 @@ def read_study(folder: Path) -> StudyConfig:
 
 def _name_of_groups_file(path: Path) -> str:
     named = read_yaml(path).get("gene_groups")
-    if not isinstance(named, str) or Path(named).name != named:
-        raise _wrong("gene_groups", named, f"the name of a CSV file beside {STUDY_FILE}")
-    return named
-
-
-def read_groups(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Read gene groups: one column per group, gene symbols below its name, blanks at the end."""
-    names, *rows = _read_cells(path)
-    if len(set(names)) < len(names) or not all(names):
-        raise SettingsError(f"{path.name}: gene groups need names, each its own")
-    if any(len(row) > len(names) for row in rows):
-        raise SettingsError(f"{path.name}: a row has more cells than there are gene groups")
-    groups = []
-    for place, name in enumerate(names):
-        column = (row[place] for row in rows if place < len(row))
-        symbols = tuple(dict.fromkeys(symbol for symbol in column if symbol))
-        if not symbols:
-            raise SettingsError(f"{path.name}: gene group '{name}' has no genes")
-        groups.append((name, symbols))
-    return tuple(groups)
-
-
-def _read_cells(path: Path) -> list[list[str]]:
-    """The cells of a CSV file, trimmed; at least one row."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(file, strict=True) if row]
-    except FileNotFoundError:
+    if not isinstance(named, str) or not is_groups_name(named):
         raise SettingsError(
-            f"{path.name}: not found beside {STUDY_FILE}",
-            hint="a CSV with one column of gene symbols per group",
-        ) from None
-    except (csv.Error, OSError, UnicodeDecodeError):
-        raise SettingsError(f"{path.name}: not a CSV table") from None
-    if not rows:
-        raise SettingsError(f"{path.name}: no gene groups")
-    return rows
+            f"{STUDY_FILE}: 'gene_groups' is {str(named)[:80]!r}, not a file beside it",
+            hint=NAME_HINT,
+        )
+    return named

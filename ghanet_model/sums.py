@@ -8,7 +8,7 @@ import numpy as np
 from .errors import ProtocolError
 from .genes import GeneSums
 from .metrics import Concordance, EvaluationSums
-from .record import Record, Scalar
+from .record import LARGEST, Record, Scalar
 
 SLACK = 1 + 1e-9  # of rounding, in sums that are checked against each other
 
@@ -17,6 +17,8 @@ def can_be(sums: GeneSums) -> bool:
     """Whether a cohort can have these sums: (sum v)^2 <= n sum v^2, and 0 where not measured."""
     count, total, squares, sites = sums.count, sums.total, sums.squares, sums.sites
     if (count < 0).any() or (count % 1).any() or (squares < 0).any():
+        return False
+    if max(count.max(initial=0), np.abs(total).max(initial=0), squares.max(initial=0)) > LARGEST:
         return False
     if not np.array_equal(sites, count > 0) or squares[count == 0].any():
         return False
@@ -51,10 +53,13 @@ def sums_of(prefix: str, record: Record) -> EvaluationSums | None:
         risk=record.number(f"{prefix}.risk"),
         risk_squared=record.number(f"{prefix}.risk_squared"),
         concordance=Concordance(**{key: whole(key) for key in counts}),
+        untold_events=whole("untold_events"),
     )
     cases, pairs = sums.cases, sums.concordance
     if (
         sums.events > cases
+        or sums.untold_events > min(1, cases)
+        or (sums.untold_events and sums.events)
         or sums.nll < 0
         or sums.risk_squared < 0
         or abs(sums.risk) > math.sqrt(cases) * math.sqrt(sums.risk_squared) * SLACK

@@ -8,48 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ghanet_model.change import MINUS_ZERO, Change, apply_change, from_words, to_words
-from ghanet_model.errors import WeightsError
 from ghanet_model.network import DECODERS
-from ghanet_model.protocol import RoundReply
-from ghanet_model.study import BFLOAT16
-from ghanet_model.weights import Arrays, Update, check_same_shape, fingerprint_of
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What an acceptable answer to this round looks like."""
-
-    number: int
-    base: str  # fingerprint of the weights that were sent
-    like: Arrays  # these weights
-    precision: str  # of updates, as the study says
-
-
-def check_round(reply: RoundReply, number: int, base: str) -> None:
-    """Refuse an answer to another question: another round, or other weights that came in."""
-    if reply.number != number or reply.base != base:
-        raise WeightsError("its answer belongs to another round")
-
-
-def check_update(reply: RoundReply, expected: Expected, *, asked_genes: bool) -> None:
-    """Refuse an update that cannot be averaged.
-
-    Raises:
-        WeightsError: another round or base, no cases, other arrays than the branches that were
-            trained, a wrong shape, or a value that is not finite.
-    """
-    check_round(reply, expected.number, expected.base)
-    if reply.cases < 1 or max(reply.gene_cases, reply.events) > reply.cases:
-        raise WeightsError(f"update claims {reply.cases} cases, {reply.gene_cases} with genes")
-    if reply.gene_cases and not asked_genes:
-        raise WeightsError("update trained gene decoders without being asked to")
-    branches = {
-        name: array
-        for name, array in expected.like.items()
-        if reply.gene_cases or not name.startswith(DECODERS)
-    }
-    dtype = np.uint16 if expected.precision == BFLOAT16 else np.float32
-    check_same_shape(reply.update, branches, dtype=dtype)
+from ghanet_model.weights import Arrays, Update, fingerprint_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,18 +36,28 @@ def main(grid: Grid, context: Context) -> None:
         reporter = Reporter(config.state, Progress(run=str(context.run_id)))
         reporter.say()
         try:
-            study, roster = read_study(folder), read_roster(folder)
-            names = {site_key_pem(member.public_key): member.name for member in roster.members}
-            run = Run(config, study, roster, FlowerExchange(grid, names), reporter)
-            _run(run)
+            exchange = FlowerExchange(grid, lambda: _names_by_key(folder))
+            _run(Run(config, read_study(folder), read_roster(folder), exchange, reporter))
         except GHANetError as error:
             log.error("%s", error)  # noqa: TRY400 - the line is the whole story
             reporter.say(phase=FAILED, error=str(error), hint=error.hint)
+        except OSError as error:
+            log.exception("a file could not be read or written")
+            why = (error.strerror or str(error)).lower()
+            place = f": {error.filename}" if error.filename else ""
+            hint = "mend it, then run 'ghanet-server train': it goes on from the last whole round"
+            reporter.say(phase=FAILED, error=f"{why}{place}", hint=hint)
         except Exception as error:
             log.exception("unexpected error")
             hint = "see logs/run.log; please report it"
             reporter.say(phase=FAILED, error=f"unexpected {type(error).__name__}", hint=hint)
             raise
+
+
+def _names_by_key(folder: Path) -> dict[bytes, str]:
+    """Hospitals in good standing, by the form in which Flower knows their keys."""
+    active = read_roster(folder).active()
+    return {site_key_pem(member.public_key): member.name for member in active}
 
 
 def _run(run: Run) -> None:
@@ -56,7 +66,7 @@ def _run(run: Run) -> None:
     checkpoint = train_rounds(run, panel)
     final = evaluate_final(run, checkpoint, panel)
     content = release(run, checkpoint, panel, final)
-    write_report(run.config, run.study, run.roster, checkpoint, final)
+    write_report(run.config, run.study, run.roster_now(), checkpoint, final)
     undelivered = deliver(run, content)
     why = "; ".join(f"{site}: {reason}" for site, reason in undelivered.items())
     run.reporter.say(

@@ -1,10 +1,9 @@
-"""What a round asks of hospitals and which answers it takes. No Flower here."""
+"""What a round asks of hospitals. No Flower here."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from ghanet_model.errors import ProtocolError
 from ghanet_model.genes import GenePanel
 from ghanet_model.protocol import RoundAsk, RoundReply
 from ghanet_model.record import Record
@@ -12,17 +11,18 @@ from ghanet_model.study import BFLOAT16
 from ghanet_model.weights import fingerprint_of
 from ghanet_model.wire import ROUND
 
-from .aggregate import Expected, change_between, check_round, check_update
+from .aggregate import change_between
 from .checkpoint import Checkpoint, weights_before
+from .gate import Expected
+from .intake import REASONS, Answers, Question, ask_all, word_of
 from .roster import Member
-from .run import REASONS, Answers, Run, ask_all
+from .run import Run
 
 
 def expected_of(run: Run, checkpoint: Checkpoint) -> Expected:
     """What an answer to the round after this checkpoint must look like."""
     weights = checkpoint.weights
-    precision = run.study.exchange_precision
-    return Expected(checkpoint.number + 1, fingerprint_of(weights), weights, precision)
+    return Expected(checkpoint.number + 1, fingerprint_of(weights), weights, run.study)
 
 
 def round_asks(
@@ -69,27 +69,22 @@ def ask_round(
     run: Run,
     checkpoint: Checkpoint,
     asks: Mapping[str, RoundAsk],
+    expected: Expected,
     read: Callable[[str, Record], RoundReply],
 ) -> Answers[RoundReply]:
     """Ask a round of the hospitals that are there; the others of the roster are left out."""
     first = without_weights(run, asks, checkpoint)
-    records = {name: ask.to_record() for name, ask in first.items()}
-    answers = ask_all(run, ROUND, records, read, whole=lambda name: asks[name].to_record())
-    absent = {name: REASONS["offline"] for name in run.roster.names() if name not in asks}
+    question = Question(
+        ROUND,
+        {name: ask.to_record() for name, ask in first.items()},
+        most=expected.most_bytes,
+        number=expected.number,
+        whole=lambda name: asks[name].to_record(),
+    )
+    answers = ask_all(run, question, read)
+    absent = {
+        member.name: REASONS[word_of(member) or "offline"]
+        for member in run.roster.members
+        if member.name not in asks
+    }
     return replace(answers, left_out=answers.left_out | absent)
-
-
-def read_reply(record: Record, expected: Expected, *, train: bool, genes: bool) -> RoundReply:
-    """An answer to what was asked, and to nothing else.
-
-    Raises:
-        ProtocolError: not a reply, or an update that was not asked for.
-        WeightsError: another round, or an update that cannot be averaged.
-    """
-    reply = RoundReply.from_record(record)
-    check_round(reply, expected.number, expected.base)
-    if train:
-        check_update(reply, expected, asked_genes=genes)
-    elif reply.update:
-        raise ProtocolError("it trained without being asked to")
-    return reply

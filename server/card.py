@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ghanet_model.metrics import events_in_words
 from ghanet_model.release import NOTICE
 from ghanet_model.study import StudyConfig
 
@@ -36,7 +37,8 @@ Study digest: `{manifest["study_digest"]}`
 
 Harrell's C-index over pairs of cases inside one hospital, held-out cases of training hospitals and
 all cases with a known outcome of the others. Sums over fewer than {study.minimum_cases} cases never
-leave a hospital and are missing here.
+leave a hospital and are missing here. Untold: a hospital where only a few died, or only a few did
+not, does not say how many.
 
 | | C-index | cases | events | comparable pairs |
 |---|---|---|---|---|
@@ -67,14 +69,20 @@ def _training(manifest: dict[str, Any]) -> int:
 def _participation(sites: list[dict[str, Any]]) -> str:
     return "\n".join(
         f"| {site['name']} | {site['role']} | {'yes' if site['has_genes'] else 'no'} "
-        f"| {site['cases'] or '-'} | {site['rounds_trained'] or '-'} |"
+        f"| {site['cases'] or '-'} | {_rounds(site)} |"
         for site in sites
     )
 
 
+def _rounds(site: dict[str, Any]) -> str:
+    standing = f" ({site['standing']})" if site["standing"] else ""
+    return f"{site['rounds_trained'] or '-'}{standing}"
+
+
 def _evaluation(title: str, values: dict[str, Any]) -> str:
     c_index = "not estimable" if values["c_index"] is None else f"{values['c_index']:.3f}"
-    counts = f"{values['cases']} | {values['events']} | {values['comparable_pairs']}"
+    events = events_in_words(values["events"], values["untold_events"])
+    counts = f"{values['cases']} | {events} | {values['comparable_pairs']}"
     return f"| {title} | {c_index} | {counts} |"
 
 

@@ -21,7 +21,7 @@ class SiteRound:
     name: str
     trained: bool
     cases: int = 0  # trained on
-    events: int = 0  # of these
+    events: int | None = 0  # of these; None: a small cell, which the hospital does not tell
     gene_cases: int = 0
     loss: float = 0.0
     seconds: float = 0.0

@@ -16,7 +16,8 @@ from ghanet_model.study import RELEASE_SUFFIX, read_study
 from . import control, progress
 from .config import SERVER_FILE, ServerConfig, read_server
 from .follow import describe, follow, report_table, sites_line
-from .roster import INFERS, TRAINS, new_member, read_roster, write_roster
+from .members import add_member_commands, state_of
+from .roster import read_roster
 from .serve import ready_mark, serve
 from .setup import init_folder, refresh_invitation, renew_certificate
 
@@ -54,22 +55,6 @@ def _say_fingerprints(folder: Path) -> None:
         console.print(f"fingerprint of the {what}: {fingerprint}")
 
 
-def enrol(options: argparse.Namespace) -> int:
-    """Add a hospital to the roster and let its key in."""
-    config = read_server(options.folder)
-    member = new_member(
-        options.name, role=options.role, has_genes=options.genes, key_file=options.key
-    )
-    write_roster(options.folder, read_roster(options.folder).adding(member))
-    refresh_invitation(options.folder)
-    if control.is_serving(config):
-        control.register(config, name=member.name, public_key=member.public_key)
-    genes = " with genes" if member.has_genes else ""
-    console.print(f"enrolled {member.name}: {member.role}{genes}, key {member.fingerprint}")
-    console.print(f"compare this fingerprint with the hospital; send it {INVITATION_FILE}")
-    return 0
-
-
 def start(options: argparse.Namespace) -> int:
     """Serve hospitals until stopped."""
     config = read_server(options.folder)
@@ -86,8 +71,14 @@ def train(options: argparse.Namespace) -> int:
     if not roster.with_genes():
         raise SettingsError(
             "no enrolled hospital trains with genes",
-            hint="ghanet-server enrol NAME KEY --role trains --genes",
+            hint="ghanet-server enrol NAME KEY --role trains --genes --cases N",
         )
+    for member in roster.active():
+        if not member.cases:
+            raise SettingsError(
+                f"roster.json does not say how many cases '{member.name}' may claim",
+                hint=f"ghanet-server renew {member.name} --cases N",
+            )
     if study.minimum_sites > len(roster.training()):
         raise SettingsError(
             f"study.yaml asks for {study.minimum_sites} training hospitals, "
@@ -174,8 +165,9 @@ def status(options: argparse.Namespace) -> int:
     nodes = control.online_nodes(config) if serving else {}
     for member in read_roster(options.folder).members:
         genes = " with genes" if member.has_genes else ""
-        state = nodes.get(member.name, "state unknown" if serving else "server not running")
-        console.print(f"  {member.name}: {member.role}{genes}, {state}")
+        console.print(
+            f"  {member.name}: {member.role}{genes}, {state_of(member, nodes, serving=serving)}"
+        )
     now = progress.read_progress(config.state)
     if now is None:
         console.print("run: none yet")
@@ -197,11 +189,7 @@ def make_parser() -> argparse.ArgumentParser:
     making = add_command(commands, "init", init)
     making.add_argument("--host", help="name or address hospitals will use")
     making.add_argument("--port", type=int, help="default: 8000")
-    adding = add_command(commands, "enrol", enrol)
-    adding.add_argument("name", help="of the hospital")
-    adding.add_argument("key", type=Path, help="the public key file the hospital sent")
-    adding.add_argument("--role", choices=(TRAINS, INFERS), required=True)
-    adding.add_argument("--genes", action="store_true", help="train with its genes")
+    add_member_commands(commands)
     add_command(commands, "start", start)
     add_command(commands, "train", train)
     add_command(commands, "status", status)

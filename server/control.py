@@ -4,12 +4,15 @@ import json
 import socket
 import ssl
 import subprocess
-import zipfile
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ghanet_model.bundle import LICENSE_TEXT, SETTINGS_TEXT, open_bundle, write_source
 from ghanet_model.errors import DeploymentError
-from ghanet_model.files import write_atomic, write_json
+from ghanet_model.files import sha256, write_atomic, write_json
+from ghanet_model.invitation import INVITATION_FILE, read_invitation
 from ghanet_model.processes import flower_environment, program
 
 from .config import ServerConfig
@@ -18,28 +21,8 @@ CONNECTION = "coordinator"  # our section in Flower's config.toml
 NODES_FILE = "nodes.json"
 FLWR_SECONDS = 120.0
 KNOWN_KEY = "already in use"  # Flower's words for a key that is registered
-BUNDLE_FILES = {"pyproject.toml", "LICENSE", ".info/CONTENT"}
-BUNDLE = """\
-# What hospitals receive as "the app": names of entry points that they have installed, no code.
-[project]
-name = "federated-ghanet-app"
-version = "1.0.0"
-license = { file = "LICENSE" }
-dependencies = ["flwr>=1.41.0"]
-
-[tool.flwr.app]
-publisher = "consortium"
-fab-format-version = 1
-flwr-version-target = "1.41.0"
-fab-include = ["/pyproject.toml", "/LICENSE"]
-
-[tool.flwr.app.components]
-serverapp = "server.app:app"
-clientapp = "client.app:app"
-
-[tool.flwr.app.config]
-"""
-BUNDLE_LICENSE = "Apache-2.0, see the installed distribution federated-ghanet.\n"
+UNKNOWN_NODE = "node id not found"  # and for a node that is not
+BUILT_FILE = "built.json"  # what the bundle beside it was built from
 
 
 def write_flower_settings(config: ServerConfig) -> None:
@@ -52,28 +35,34 @@ def write_flower_settings(config: ServerConfig) -> None:
     write_atomic(config.flower_home / "config.toml", text.encode())
 
 
-def write_bundle(folder: Path) -> Path:
-    """Write the app bundle's source: two text files."""
-    write_atomic(folder / "pyproject.toml", BUNDLE.encode())
-    write_atomic(folder / "LICENSE", BUNDLE_LICENSE.encode())
-    return folder
-
-
-def build_bundle(folder: Path, config: ServerConfig) -> Path:
-    """Build the bundle with Flower's own command and check that it holds nothing else.
+def build_bundle(config: ServerConfig) -> bytes:
+    """The app bundle; built by Flower's own command when its text, Flower or the file is new.
 
     Raises:
-        DeploymentError: it cannot be built, or a file is in it that is not ours.
+        DeploymentError: it cannot be built.
+        ApprovalError: more is in it than ours.
     """
-    write_bundle(folder)
+    folder = config.state / "bundle"
+    made = {"source": sha256((SETTINGS_TEXT + LICENSE_TEXT).encode()), "flwr": version("flwr")}
+    try:
+        content = next(folder.glob("*.fab")).read_bytes()
+        if json.loads((folder / BUILT_FILE).read_text()) == {**made, "bundle": sha256(content)}:
+            return content
+    except (StopIteration, OSError, ValueError):
+        pass
+    content = _build_anew(config, folder)
+    write_json(folder / BUILT_FILE, {**made, "bundle": sha256(content)})
+    return content
+
+
+def _build_anew(config: ServerConfig, folder: Path) -> bytes:
+    write_source(folder)
     for old in folder.glob("*.fab"):
         old.unlink()
     _flwr(config, "build", "--app", str(folder), folder=folder)
-    bundle = next(folder.glob("*.fab"))
-    names = set(zipfile.ZipFile(bundle).namelist())
-    if names != BUNDLE_FILES:
-        raise DeploymentError(f"app bundle holds {sorted(names - BUNDLE_FILES)}")
-    return bundle
+    content = next(folder.glob("*.fab")).read_bytes()
+    open_bundle(content)
+    return content
 
 
 def is_serving(config: ServerConfig) -> bool:
@@ -89,17 +78,52 @@ def is_serving(config: ServerConfig) -> bool:
         return False
 
 
-def online_nodes(config: ServerConfig) -> dict[str, str]:
-    """State of each registered hospital: registered, online or offline."""
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A hospital's key that Flower knows."""
+
+    node_id: str
+    key: str  # OpenSSH, one line; empty where an older version of ours let it in
+    status: str = ""  # registered, online or offline
+    seen: str = ""  # when it last connected or went
+
+
+def online_nodes(config: ServerConfig) -> dict[str, Node]:
+    """What Flower says of each hospital that was let in."""
+    found = {str(node["node-id"]): node for node in _nodes(config)}
+    return {
+        name: replace(
+            node, status=str(found[node.node_id]["status"]), seen=_seen(found[node.node_id])
+        )
+        for name, node in read_nodes(config).items()
+        if node.node_id in found
+    }
+
+
+def _nodes(config: ServerConfig) -> list[dict[str, Any]]:
+    """Nodes that Flower lets in."""
     found = _flwr_json(config, "supernode", "ls", CONNECTION).get("nodes", [])
-    states = {str(node["node-id"]): str(node["status"]) for node in found}
-    return {name: states[node] for name, node in read_nodes(config).items() if node in states}
+    return [node for node in found if node["status"] != "unregistered"]
 
 
-def read_nodes(config: ServerConfig) -> dict[str, str]:
-    """Flower's node id of each hospital that was let in."""
+def _seen(node: dict[str, Any]) -> str:
+    times = (str(node.get(key, "")) for key in ("online-at", "offline-at"))
+    return max((time for time in times if time[:1].isdigit()), default="")
+
+
+def read_nodes(config: ServerConfig) -> dict[str, Node]:
+    """The node of each hospital that was let in."""
     path = config.state / NODES_FILE
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    found = json.loads(path.read_text()) if path.exists() else {}
+    return {
+        name: Node(node, "") if isinstance(node, str) else Node(node["node"], node["key"])
+        for name, node in found.items()
+    }
+
+
+def _write_nodes(config: ServerConfig, nodes: dict[str, Node]) -> None:
+    values = {name: {"node": node.node_id, "key": node.key} for name, node in nodes.items()}
+    write_json(config.state / NODES_FILE, values)
 
 
 def register(config: ServerConfig, *, name: str, public_key: str) -> None:
@@ -113,25 +137,57 @@ def register(config: ServerConfig, *, name: str, public_key: str) -> None:
     except DeploymentError as error:
         if KNOWN_KEY not in str(error).lower():
             raise
-        found = {"node-id": _unnamed_node(config)}  # let in before that was written down
-    write_json(config.state / NODES_FILE, read_nodes(config) | {name: str(found["node-id"])})
+        found = {"node-id": _unnamed_node(config, name)}  # let in before that was written down
+    node = Node(str(found["node-id"]), public_key)
+    _write_nodes(config, read_nodes(config) | {name: node})
 
 
-def _unnamed_node(config: ServerConfig) -> str:
-    """The one node that Flower knows and we have no name for; none if that is not clear."""
-    found = _flwr_json(config, "supernode", "ls", CONNECTION).get("nodes", [])
-    unnamed = {str(node["node-id"]) for node in found} - set(read_nodes(config).values())
-    return unnamed.pop() if len(unnamed) == 1 else ""
+def unregister(config: ServerConfig, *, name: str) -> None:
+    """Shut out the key that a hospital was let in with; Flower never takes it again."""
+    nodes = read_nodes(config)
+    node = nodes.pop(name)
+    try:
+        _flwr_json(config, "supernode", "unregister", node.node_id, CONNECTION)
+    except DeploymentError as error:
+        if UNKNOWN_NODE not in str(error).lower():  # shut out before that was written down
+            raise
+    _write_nodes(config, nodes)
+
+
+def _unnamed_node(config: ServerConfig, name: str) -> str:
+    """The one node that Flower lets in and we have no name for."""
+    known = {node.node_id for node in read_nodes(config).values()}
+    unnamed = {str(node["node-id"]) for node in _nodes(config)} - known
+    if len(unnamed) != 1:
+        raise DeploymentError(
+            f"Flower does not take the key of {name}",
+            hint="if it was shut out before: the hospital makes a new one with "
+            "'ghanet-client renew-key', then ghanet-server renew",
+        )
+    return unnamed.pop()
 
 
 def start_run(config: ServerConfig) -> str:
-    """Start the ServerApp with a bundle that was looked into; return the run's id."""
+    """Start the ServerApp with the bundle of the invitation; return the run's id.
+
+    Raises:
+        DeploymentError: Flower refused, or would ship another bundle than the hospitals got.
+    """
+    invited = read_invitation(config.folder / INVITATION_FILE).bundle_content
     folder = config.state / "bundle"
-    build_bundle(folder, config)
+    if _build_anew(config, folder) != invited:
+        raise DeploymentError(
+            f"'flwr run' would bring another app bundle than {INVITATION_FILE}",
+            hint=f"run 'ghanet-server init' and send the new {INVITATION_FILE}",
+        )
     found = _flwr_json(config, "run", str(folder), CONNECTION)
     if not found.get("success"):
         raise DeploymentError("Flower refused the run", hint="see logs/superlink.log")
-    return str(found["run-id"])
+    run = str(found["run-id"])
+    if found.get("fab-hash") != sha256(invited)[:8]:  # all that Flower tells of it
+        stop_run(config, run)
+        raise DeploymentError("'flwr run' brought another app bundle than it built before")
+    return run
 
 
 def run_status(config: ServerConfig, run: str) -> str:

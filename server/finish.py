@@ -25,11 +25,13 @@ from ghanet_model.weights import fingerprint_of
 from ghanet_model.wire import DELIVERY
 
 from . import progress
-from .asks import ask_round, expected_of, read_reply, round_asks
+from .asks import ask_round, expected_of, round_asks
 from .card import model_card
 from .checkpoint import Checkpoint, SiteRound, round_from_json, sums_from_json
+from .gate import HEADER, read_reply
+from .intake import Question, ask_all, require
 from .rounds import FINAL_FILE, site_rounds
-from .run import Run, ask_all, gather, require
+from .run import Run, gather, quorum, refreshed
 
 DELIVERIES_FILE = "deliveries.json"
 TERTILE = 0.4307  # standard deviations from the mean to a normal distribution's tertiles
@@ -58,19 +60,22 @@ def evaluate_final(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> FinalE
     path = run.config.state / FINAL_FILE
     if path.exists():
         return read_final(json.loads(path.read_text()), study=run.study.digest)
-    online = gather(run, needed=run.quorum)
+    online = gather(run)
+    run = refreshed(run)
     run.reporter.say(phase=progress.FINAL)
-    members = [member for member in run.roster.members if member.name in online]
+    members = {member.name: member for member in run.roster.active() if member.name in online}
     expected = expected_of(run, checkpoint)
-    asks = round_asks(run, expected, members, panel, final=True)
+    asks = round_asks(run, expected, members.values(), panel, final=True)
     answers = ask_round(
         run,
         checkpoint,
         asks,
-        lambda _, record: read_reply(record, expected, train=False, genes=False),
+        expected,
+        lambda name, record: read_reply(record, expected, members[name], final=True),
     )
     risks = [reply.training_risk for reply in answers.good.values() if reply.training_risk]
-    require(expected.number, len(risks), run.quorum, answers.left_out, "final evaluation")
+    needed = quorum(run, quarantined=answers.quarantined)
+    require(expected.number, len(risks), needed, answers.left_out, "final evaluation")
     final = FinalEvaluation(site_rounds(run.roster, answers), reduce(add, risks))
     write_json(path, {"study": run.study.digest, **asdict(final)})
     return final
@@ -90,7 +95,7 @@ def read_final(values: dict[str, Any], *, study: str) -> FinalEvaluation:
 def participation(run: Run, checkpoint: Checkpoint) -> list[dict[str, Any]]:
     """Who took part: role, rounds trained, cases of the last round trained."""
     found = []
-    for member in run.roster.members:
+    for member in run.roster_now().members:
         mine = [s for record in checkpoint.history for s in record.sites if s.name == member.name]
         trained = [site for site in mine if site.trained]
         found.append(
@@ -100,6 +105,7 @@ def participation(run: Run, checkpoint: Checkpoint) -> list[dict[str, Any]]:
                 "has_genes": member.has_genes,
                 "rounds_trained": len(trained),
                 "cases": trained[-1].cases if trained else 0,
+                "standing": member.standing,
             }
         )
     return found
@@ -113,12 +119,14 @@ def evaluation_of(sites: Mapping[str, EvaluationSums | None]) -> dict[str, Any]:
         "c_index": total.concordance.c_index if total else None,
         "cases": total.cases if total else 0,
         "events": total.events if total else 0,
+        "untold_events": total.untold_events if total else 0,
         "comparable_pairs": total.concordance.comparable if total else 0,
         "sites": {
             name: {
                 "c_index": sums.concordance.c_index,
                 "cases": sums.cases,
                 "events": sums.events,
+                "untold_events": sums.untold_events,
                 "comparable_pairs": sums.concordance.comparable,
             }
             for name, sums in known.items()
@@ -190,7 +198,8 @@ def deliver(run: Run, content: bytes) -> dict[str, str]:
     path = run.config.state / DELIVERIES_FILE
     digest = sha256(content)
     done: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    waiting = [n for n in run.roster.names() if done.get(n) != digest]
+    active = [member.name for member in run.roster_now().active()]
+    waiting = [name for name in active if done.get(name) != digest]
     connected = run.exchange.online()
     online = [n for n in waiting if n in connected]
     run.reporter.say(phase=progress.DELIVERY)
@@ -201,6 +210,6 @@ def deliver(run: Run, content: bytes) -> dict[str, str]:
         return digest
 
     ask = DeliveryAsk(run.study.digest, run.study.name, content).to_record()
-    answers = ask_all(run, DELIVERY, dict.fromkeys(online, ask), read)
+    answers = ask_all(run, Question(DELIVERY, dict.fromkeys(online, ask), most=HEADER), read)
     write_json(path, done | answers.good)
     return answers.left_out | {n: "not connected" for n in waiting if n not in online}

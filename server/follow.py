@@ -29,6 +29,7 @@ def follow(config: ServerConfig, run: str, console: Console) -> progress.Progres
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
         bar = bars.add_task("starting", total=None, rest="")
         shown, told = "", -1  # rounds told of; those before this run are old news
+        left_out: set[str] = set()  # lines about hospitals, each said once
 
         def show(now: progress.Progress) -> None:
             nonlocal shown, told
@@ -46,6 +47,10 @@ def follow(config: ServerConfig, run: str, console: Console) -> progress.Progres
             if (line := describe(now)) != shown:
                 shown = line
                 bars.console.print(line, highlight=False)
+            for line in left_out_lines(now):
+                if line not in left_out:
+                    left_out.add(line)
+                    bars.console.print(line, highlight=False)
 
         last = _watch(config, run, show)
     if last.phase == progress.FAILED:
@@ -97,6 +102,16 @@ def describe(now: progress.Progress) -> str:
     return now.phase
 
 
+def left_out_lines(now: progress.Progress) -> list[str]:
+    """Which hospitals' answers are missing in what goes on now, and why."""
+    mark = "left out: "
+    return [
+        f"{describe(now)}: {name}: {doing.removeprefix(mark)}"
+        for name, doing in now.sites.items()
+        if doing.startswith(mark)
+    ]
+
+
 def round_line(now: progress.Progress, number: int) -> str:
     """What a finished round took."""
     seconds, moved = now.round_seconds[number - 1], now.round_bytes[number - 1]
@@ -134,7 +149,7 @@ def report_table(report: dict[str, Any]) -> Table:
             site["role"],
             "yes" if site["has_genes"] else "no",
             str(site["cases"]),
-            str(site["events"]),
+            _events(site["events"], site["untold_events"]),
             str(site["evaluated"]),
             number_or_dash(site["c_index_before"]),
             number_or_dash(site["c_index"]) + (f" ({site['note']})" if site["note"] else ""),
@@ -146,6 +161,11 @@ def report_table(report: dict[str, Any]) -> Table:
     sent, received = megabytes(traffic["sent_bytes"]), megabytes(traffic["received_bytes"])
     table.caption = f"{sent} MB sent to hospitals, {received} MB received"
     return table
+
+
+def _events(events: int, untold: int) -> str:
+    """A hospital's number of events, as far as it told it."""
+    return f"{events} + untold" if events and untold else "untold" if untold else str(events)
 
 
 def megabytes(size: int) -> str:

@@ -9,7 +9,7 @@ back: its answer depends on study, round and hospital only, so asking twice does
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,16 +17,19 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 from numpy.typing import NDArray
 
-from ghanet_model.errors import DeploymentError, ProtocolError, RefusedError
+from ghanet_model.errors import ApprovalError, DeploymentError
 from ghanet_model.record import Record
 from ghanet_model.wire import ARRAYS, BLOB, MESSAGE_TYPES, VALUES
 
+from .gate import TOO_LARGE, UNREADABLE, opened
 from .run import OnAnswer, Traffic
 
 POLL_SECONDS = 0.2
-LOOK_SECONDS = 3.0  # between looks at who restarted
+LOOK_SECONDS = 3.0  # between looks at who restarted and who was revoked
+INVALID_FAB = 7  # Flower's code: the hospital's launcher refused the app bundle
+NUMPY_HEADER = 1024  # bytes that Flower's form of an array has around it, at most
 TRIES = 3  # times a hospital is asked the same when Flower itself answers with an error
-UNREADABLE = (
+UNREADABLE_ERRORS = (
     KeyError,
     ValueError,
     TypeError,
@@ -58,16 +61,17 @@ class Asked:
 class FlowerExchange:
     """Messages over a real grid; hospitals are known by the key they registered."""
 
-    def __init__(self, grid: Grid, names: Mapping[bytes, str]) -> None:
+    def __init__(self, grid: Grid, names: Callable[[], Mapping[bytes, str]]) -> None:
         self.grid = grid
-        self.names = names  # hospital by public key, PEM
+        self.names = names  # hospitals in good standing by public key, PEM, as of now
 
     def nodes(self) -> dict[str, Node]:
-        """Connected hospitals of the roster; other nodes are not seen."""
+        """Connected hospitals in good standing; other nodes are not seen."""
+        names = self.names()
         return {
-            self.names[node.public_key]: Node(node.node_id, node.last_activated_at)
+            names[node.public_key]: Node(node.node_id, node.last_activated_at)
             for node in self.grid.get_nodes()
-            if node.status == "online" and node.public_key in self.names
+            if node.status == "online" and node.public_key in names
         }
 
     def online(self) -> set[str]:
@@ -75,11 +79,17 @@ class FlowerExchange:
         return set(self.nodes())
 
     def ask(
-        self, kind: str, asks: Mapping[str, Record], *, seconds: float, on_answer: OnAnswer
+        self,
+        kind: str,
+        asks: Mapping[str, Record],
+        *,
+        most: int,
+        seconds: float,
+        on_answer: OnAnswer,
     ) -> dict[str, Traffic]:
         """Ask each hospital and wait; see ``run.Exchange``."""
-        nodes = self.nodes()
-        post = Post(self.grid, kind, asks, on_answer, end=time.monotonic() + seconds)
+        nodes, end = self.nodes(), time.monotonic() + seconds
+        post = Post(self.grid, kind, asks, on_answer, most=most, end=end)
         for name in asks:
             if name in nodes:
                 post.push(name, nodes[name], tries=1)
@@ -90,6 +100,7 @@ class FlowerExchange:
             post.pull()
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
+                post.give_up(set(self.names().values()))
                 post.ask_again(self.nodes())
             time.sleep(POLL_SECONDS)
         for name in post.open:
@@ -100,16 +111,18 @@ class FlowerExchange:
 class Post:
     """One question to several hospitals: what is on its way and what was lost."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all of one question
         self,
         grid: Grid,
         kind: str,
         asks: Mapping[str, Record],
         on_answer: OnAnswer,
         *,
+        most: int,
         end: float,
     ) -> None:
-        self.grid, self.kind, self.asks, self.end = grid, kind, dict(asks), end
+        self.grid, self.kind, self.asks = grid, kind, dict(asks)
+        self.most, self.end = most, end  # bytes of an answer; time
         self.on_answer = on_answer
         self.waiting: dict[str, Asked] = {}  # by message id
         self.lost: dict[str, Asked] = {}  # by hospital: Flower says it got no answer
@@ -128,7 +141,11 @@ class Post:
         identities = list(self.grid.push_messages([message]))
         if len(identities) != 1:
             raise DeploymentError("the SuperLink refused a message", hint="see logs/superlink.log")
-        self.waiting[identities[0]] = Asked(name, node, tries)
+        asked = Asked(name, node, tries)
+        if not identities[0]:  # its node is gone since it was looked up
+            self.lost[name] = asked
+            return
+        self.waiting[identities[0]] = asked
         self.traffic[name] += Traffic(sent=blob.size)
 
     def pull(self) -> None:
@@ -139,10 +156,12 @@ class Post:
     def _take(self, identity: str) -> None:
         for reply in self.grid.pull_messages([identity]):
             asked = self.waiting.pop(identity)
-            if reply.has_error():
-                self.lost[asked.name] = asked
+            if not reply.has_error():
+                self._hand_over(asked, _record_of(reply, most=self.most))
+            elif reply.error.code == INVALID_FAB:
+                self.on_answer(asked.name, ApprovalError.code)
             else:
-                self._hand_over(asked, _record_of(reply))
+                self.lost[asked.name] = asked
 
     def _hand_over(self, asked: Asked, answer: Record | str) -> None:
         log.info("%s: %s answered", self.kind, asked.name)
@@ -152,6 +171,16 @@ class Post:
         if again is not None:
             self.asks[asked.name] = again
             self.push(asked.name, asked.node, tries=asked.tries)
+
+    def give_up(self, standing: set[str]) -> None:
+        """Wait no more for hospitals that are no longer in good standing."""
+        for identity, asked in list(self.waiting.items()):
+            if asked.name not in standing:
+                del self.waiting[identity]
+                self.on_answer(asked.name, "revoked")
+        for name in [name for name in self.lost if name not in standing]:
+            del self.lost[name]
+            self.on_answer(name, "revoked")
 
     def ask_again(self, nodes: Mapping[str, Node]) -> None:
         """Ask hospitals anew that restarted, or whose message was lost and that are connected.
@@ -184,14 +213,21 @@ def _message(kind: str, record: Record, blob: Blob, *, node: int, seconds: float
     return Message(content, dst_node_id=node, message_type=MESSAGE_TYPES[kind], ttl=seconds + 60)
 
 
-def _record_of(reply: Message) -> Record | str:
-    """A reply as a record, or the code that it holds."""
+def _record_of(reply: Message, *, most: int) -> Record | str:
+    """A reply as a record, or the word for why it is none; size before anything is decoded."""
     try:
         array = reply.content.array_records[ARRAYS][BLOB]
+        if len(array.data) > most + NUMPY_HEADER:
+            return TOO_LARGE
         if len(array.data) == 0:
-            return "protocol"
-        return Record.unpack(dict(reply.content.config_records[VALUES]), array.numpy())
-    except RefusedError as refused:
-        return str(refused)
-    except (ProtocolError, *UNREADABLE):
-        return "protocol"
+            return UNREADABLE
+        return opened(dict(reply.content.config_records[VALUES]), _blob(array), most=most)
+    except UNREADABLE_ERRORS:
+        return UNREADABLE
+
+
+def _blob(array: Array) -> Blob:
+    blob = array.numpy()
+    if blob.dtype != np.uint8 or blob.ndim != 1:
+        raise ValueError
+    return blob

@@ -13,7 +13,8 @@ from ghanet_model.wire import FEW_CASES
 from .checkpoint import Checkpoint, SiteRound
 from .config import ServerConfig
 from .finish import FinalEvaluation
-from .roster import Roster
+from .intake import QUARANTINE
+from .roster import Member, Roster
 from .rounds import total_c_index, total_traffic
 
 WITHHELD = {FEW_CASES: "too few cases to evaluate"}
@@ -54,7 +55,8 @@ def report_of(
                 "role": member.role,
                 "has_genes": member.has_genes,
                 "cases": last.cases + evaluated.cases,
-                "events": last.events + evaluated.events,
+                "events": (last.events or 0) + evaluated.events,
+                "untold_events": int(last.events is None) + evaluated.untold_events,
                 "evaluated": evaluated.cases,
                 "c_index_before": start.evaluation.concordance.c_index
                 if start.evaluation
@@ -62,7 +64,9 @@ def report_of(
                 "c_index": evaluated.concordance.c_index,
                 "sent_bytes": traffic.sent,
                 "received_bytes": traffic.received,
-                "note": WITHHELD.get(end.withheld, "") or end.left_out,
+                "standing": member.standing,
+                "quarantined": quarantines_of(member.name, checkpoint),
+                "note": _note(member, end, checkpoint),
             }
         )
     return {
@@ -74,6 +78,26 @@ def report_of(
         "c_index_before": total_c_index(tuple(first.values())),
         "c_index": total_c_index(final.sites),
     }
+
+
+def quarantines_of(name: str, checkpoint: Checkpoint) -> dict[str, str]:
+    """Why a hospital's answers were not used, by round."""
+    return {
+        str(record.number): site.left_out.removeprefix(QUARANTINE)
+        for record in checkpoint.history
+        for site in record.sites
+        if site.name == name and site.left_out.startswith(QUARANTINE)
+    }
+
+
+def _note(member: Member, end: SiteRound, checkpoint: Checkpoint) -> str:
+    """What to know of a hospital beside its numbers."""
+    rounds = ", ".join(quarantines_of(member.name, checkpoint))
+    notes = (
+        member.standing or WITHHELD.get(end.withheld, "") or end.left_out,
+        f"quarantined in round {rounds}" if rounds else "",
+    )
+    return "; ".join(note for note in notes if note)
 
 
 def traffic_of(stages: Sequence[tuple[SiteRound, ...]]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from operator import add
 
 from ghanet_model.errors import StudyError
 from ghanet_model.files import write_json
-from ghanet_model.genes import GenePanel, candidate_columns, make_panel
+from ghanet_model.genes import GenePanel, GeneSums, candidate_columns, make_panel
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import new_model
-from ghanet_model.protocol import RoundReply, StatisticsAsk, StatisticsReply
+from ghanet_model.protocol import RoundReply, StatisticsAsk
 from ghanet_model.record import Record
 from ghanet_model.release import model_config
 from ghanet_model.weights import weights_of
@@ -23,10 +23,12 @@ from ghanet_model.wire import STATISTICS
 
 from . import progress
 from .aggregate import Contribution, apply_updates
-from .asks import ask_round, expected_of, read_reply, round_asks
+from .asks import ask_round, expected_of, round_asks
 from .checkpoint import Checkpoint, RoundRecord, SiteRound, read_checkpoint, write_checkpoint
+from .gate import most_statistics_bytes, read_reply, read_statistics
+from .intake import Answers, Question, ask_all, require
 from .roster import Roster
-from .run import Answers, Run, Traffic, ask_all, gather, grace_for, require
+from .run import Run, Traffic, gather, grace_for, quorum, refreshed
 from .spool import clear_spool, read_update, write_update
 
 PANEL_FILE, FINAL_FILE = "panel.json", "final.json"
@@ -43,21 +45,34 @@ def fix_panel(run: Run) -> GenePanel:
                 hint="restore study.yaml, or start the new study in a folder of its own",
             )
         return GenePanel.from_json(stored["panel"])
-    names = [member.name for member in run.roster.with_genes()]
-    gather(run, needed=len(run.roster.training()))
+    gather(run, everybody=True)
+    run = refreshed(run)
     run.reporter.say(phase=progress.STATISTICS)
-    columns = len(candidate_columns(run.study))
-    answers = ask_all(
-        run,
-        STATISTICS,
-        dict.fromkeys(names, StatisticsAsk(run.study.digest).to_record()),
-        lambda _, record: StatisticsReply.from_record(record, columns=columns),
-    )
-    require(1, len(answers.good), len(names), answers.left_out, "statistics")
-    sums = [reply.sums for reply in answers.good.values()]
-    panel = make_panel(run.study, reduce(add, sums), sites=len(sums))
+    found = _ask_statistics(run)
+    panel = make_panel(run.study, reduce(add, found), sites=len(found))
     write_json(path, {"study": run.study.digest, "panel": panel.to_json()})
     return panel
+
+
+def _ask_statistics(run: Run) -> list[GeneSums]:
+    """The sums of every hospital with genes.
+
+    The panel is fixed once for the whole study, so none may be missing: one whose sums cannot be
+    used ends the run here, where nothing is trained yet, until it is mended or revoked.
+    """
+    asked = {member.name: member for member in run.roster.with_genes()}
+    columns = len(candidate_columns(run.study))
+    ask = StatisticsAsk(run.study.digest).to_record()
+    answers = ask_all(
+        run,
+        Question(STATISTICS, dict.fromkeys(asked, ask), most=most_statistics_bytes(columns)),
+        lambda name, record: read_statistics(record, asked[name], columns=columns),
+    )
+    still = {member.name for member in run.roster_now().with_genes()}
+    missing = {name: why for name, why in answers.left_out.items() if name in still}
+    needed = max(1, len(answers.good) + len(missing))
+    require(1, len(answers.good), needed, missing, "statistics")
+    return list(answers.good.values())
 
 
 def start_or_resume(run: Run, panel: GenePanel) -> Checkpoint:
@@ -78,25 +93,26 @@ def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
         TrainingError: fewer acceptable updates than the study's minimum.
     """
     number, began = checkpoint.number + 1, time.monotonic()
-    online = gather(run, needed=run.quorum, grace=grace_for(run, checkpoint))
+    online = gather(run, grace=grace_for(run, checkpoint))
+    run = refreshed(run)
     run.reporter.say(phase=progress.ROUND, round_number=number)
-    roles = {member.name: member for member in run.roster.members if member.name in online}
+    roles = {member.name: member for member in run.roster.active() if member.name in online}
     expected, state = expected_of(run, checkpoint), run.config.state
     asks = round_asks(run, expected, roles.values(), panel, final=False)
     clear_spool(state)
 
     def read(name: str, record: Record) -> RoundReply:
-        member = roles[name]
-        reply = read_reply(record, expected, train=member.trains, genes=member.has_genes)
+        reply = read_reply(record, expected, roles[name], final=False)
         if reply.update:
             write_update(state, number, name, reply.update)
         return replace(reply, update={})
 
-    answers = ask_round(run, checkpoint, asks, read)
+    answers = ask_round(run, checkpoint, asks, expected, read)
     trained = {name: reply for name, reply in answers.good.items() if reply.cases}
     training = {member.name for member in run.roster.training()}
     missing = {name: why for name, why in answers.left_out.items() if name in training}
-    require(number, len(trained), run.quorum, missing, f"round {number}")
+    needed = quorum(run, quarantined=answers.quarantined)
+    require(number, len(trained), needed, missing, f"round {number}")
     weights = apply_updates(
         checkpoint.weights,
         (

@@ -1,43 +1,22 @@
-"""A run's tools: what it works with, waiting for hospitals, asking them. No Flower here."""
+"""A run: what it works with, how many hospitals it needs, waiting for them. No Flower here."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias
 
-from ghanet_model.errors import BehindError, GHANetError, TrainingError
+from ghanet_model.errors import TrainingError
+from ghanet_model.ledger import Ledger
 from ghanet_model.record import Record
 from ghanet_model.study import StudyConfig
 
 from . import progress
 from .checkpoint import Checkpoint
 from .config import ServerConfig
-from .roster import Roster
+from .ledger import server_ledger
+from .roster import Roster, read_roster
 
 GRACE_SECONDS = 120.0  # a hospital that restarts is back after a minute
-REASONS = {
-    "study": "it holds another study.yaml",
-    "cohort": "its tables cannot be used",
-    "genes": "its genes cannot be used",
-    "features": "its features cannot be used",
-    "training": "it could not train",
-    "release": "it refused the release",
-    "settings": "its site.yaml cannot be used",
-    "missing": "no answer in time",
-    "offline": "not connected",
-    "protocol": "its answer was not as agreed",
-    "weights": "its weights did not fit",
-    "behind": "it could not take the weights",
-    "flower": "its Flower app could not answer",
-    "deployment": "its trainer did not answer",
-    "unapproved": "its IT did not approve this study or software",
-    "gate": "its answer may not leave the hospital",
-    "ledger": "its ledger cannot be written",
-    "left": "it has left the study",
-    "revoked": "revoked by the coordinator",
-}
-Reply = TypeVar("Reply")
-Value = TypeVar("Value")
 OnAnswer: TypeAlias = Callable[[str, Record | str], Record | None]
 
 
@@ -65,12 +44,19 @@ class Exchange(Protocol):
         """Names of hospitals that can be asked now."""
 
     def ask(
-        self, kind: str, asks: Mapping[str, Record], *, seconds: float, on_answer: OnAnswer
+        self,
+        kind: str,
+        asks: Mapping[str, Record],
+        *,
+        most: int,
+        seconds: float,
+        on_answer: OnAnswer,
     ) -> dict[str, Traffic]:
         """Ask hospitals by name; hand each answer over as it arrives and keep none.
 
-        ``on_answer`` gets a hospital's answer or error code, 'missing' after ``seconds``. A record
-        that it returns is asked of this hospital at once; its answer is handed over as well.
+        ``on_answer`` gets a hospital's answer or error code, 'missing' after ``seconds``, 'large'
+        for one of more than ``most`` bytes, and at once 'revoked' where the roster says so. A
+        record that it returns is asked of this hospital at once; its answer is handed over too.
         """
 
 
@@ -80,25 +66,62 @@ class Run:
 
     config: ServerConfig
     study: StudyConfig
-    roster: Roster
+    roster: Roster  # as it was when the round began
     exchange: Exchange
     reporter: progress.Reporter
 
     @property
-    def quorum(self) -> int:
-        """Training sites that a round needs."""
-        return self.study.minimum_sites or len(self.roster.training())
+    def ledger(self) -> Ledger:
+        """The coordinator's."""
+        return server_ledger(self.config)
+
+    def roster_now(self) -> Roster:
+        """The roster as it stands on disk: commands change it while a run goes on."""
+        return read_roster(self.config.folder)
 
 
-def gather(run: Run, *, needed: int, grace: float = GRACE_SECONDS) -> set[str]:
-    """Wait until all hospitals are online, or ``needed`` that train are and the grace is over.
+def refreshed(run: Run) -> Run:
+    """The run with the roster as it is now: who was enrolled takes part from here on."""
+    return replace(run, roster=run.roster_now())
+
+
+def quorum(run: Run, *, quarantined: Collection[str] = ()) -> int:
+    """Training hospitals that a round needs.
+
+    What the study says; else every one of this round's that is still in good standing and was not
+    quarantined. But never one alone where two were ever enrolled: the mean of one is its own
+    weights, and every other hospital would get them.
+    """
+    if run.study.minimum_sites:
+        return run.study.minimum_sites
+    now = run.roster_now()
+    active = {member.name for member in now.training()} - set(quarantined)
+    enrolled = sum(member.trains for member in now.members)
+    asked = {member.name for member in run.roster.training()}
+    return max(len(active & asked), min(2, enrolled), 1)
+
+
+def gather(run: Run, *, everybody: bool = False, grace: float = GRACE_SECONDS) -> set[str]:
+    """Wait until all hospitals are online, or enough that train are and the grace is over.
+
+    Args:
+        run: the run; its roster is looked at anew while waiting.
+        everybody: every training hospital is needed, whatever the study says.
+        grace: seconds to wait for hospitals that are not needed.
 
     Raises:
         TrainingError: too few that train within the round's time.
     """
-    began, training = time.monotonic(), {member.name for member in run.roster.training()}
-    names = set(run.roster.names())
-    while not names <= (online := run.exchange.online()):
+    began = time.monotonic()
+    while True:
+        run = refreshed(run)
+        names = {member.name for member in run.roster.active()}
+        training = {member.name for member in run.roster.training()}
+        needed = len(training) if everybody else quorum(run)
+        _require_possible(training, needed)
+        online = run.exchange.online()
+        if names <= online:
+            return names
         waited, absent = time.monotonic() - began, names - online
         run.reporter.say(
             phase=progress.WAITING,
@@ -118,77 +141,20 @@ def gather(run: Run, *, needed: int, grace: float = GRACE_SECONDS) -> set[str]:
     return present
 
 
+def _require_possible(training: set[str], needed: int) -> None:
+    """Do not wait for hospitals that are not there to come."""
+    if len(training) < needed:
+        raise TrainingError(
+            f"{len(training)} training hospitals are in good standing, a round needs {needed}",
+            hint="enrol another or take one back with 'ghanet-server renew', then 'train' goes on",
+        )
+
+
 def grace_for(run: Run, checkpoint: Checkpoint) -> float:
     """Seconds to wait for hospitals that a round can do without: none that missed the last."""
     if not checkpoint.history:
         return GRACE_SECONDS
     online = run.exchange.online()
     away = [site.name for site in checkpoint.history[-1].sites if site.left_out]
-    return 0.0 if set(run.roster.names()) - online <= set(away) else GRACE_SECONDS
-
-
-@dataclass(frozen=True, slots=True)
-class Answers(Generic[Reply]):
-    """What a question brought, each in roster order whatever order it arrived in."""
-
-    good: dict[str, Reply]
-    left_out: dict[str, str]  # why a hospital gave nothing
-    traffic: dict[str, Traffic]
-
-
-def ask_all(
-    run: Run,
-    kind: str,
-    asks: Mapping[str, Record],
-    read: Callable[[str, Record], Reply],
-    *,
-    whole: Callable[[str], Record] | None = None,
-) -> Answers[Reply]:
-    """Ask hospitals and read each answer as it arrives; what ``read`` does not keep is gone.
-
-    Args:
-        run: the run.
-        kind: of message.
-        asks: what to ask, by hospital.
-        read: turns an answer into a reply, or refuses it with an error of ours.
-        whole: the question with whole weights, for a hospital that turns out to need them.
-    """
-    good: dict[str, Reply] = {}
-    left_out: dict[str, str] = {}
-    behind: set[str] = set()
-
-    def on_answer(name: str, answer: Record | str) -> Record | None:
-        if answer == BehindError.code and whole and name not in behind:
-            behind.add(name)
-            return whole(name)
-        try:
-            if isinstance(answer, str):
-                left_out[name] = REASONS.get(answer, "it failed; its site.log says why")
-            else:
-                good[name] = read(name, answer)
-        except GHANetError as error:
-            left_out[name] = str(error)
-        why = left_out.get(name)
-        run.reporter.site(name, f"left out: {why}" if why else "answered")
-        return None
-
-    run.reporter.say(sites=dict.fromkeys(asks, "working"))
-    traffic = run.exchange.ask(
-        kind, asks, seconds=60 * run.study.round_minutes, on_answer=on_answer
-    )
-    return Answers(_in_order(good, asks), _in_order(left_out, asks), _in_order(traffic, asks))
-
-
-def _in_order(found: Mapping[str, Value], names: Iterable[str]) -> dict[str, Value]:
-    return {name: found[name] for name in names if name in found}
-
-
-def require(number: int, good: int, needed: int, left_out: Mapping[str, str], what: str) -> None:
-    """End a run that lacks answers, saying whose and why."""
-    if good >= needed:
-        return
-    why = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-    raise TrainingError(
-        f"{what}: {good} of {needed} hospitals answered ({why})",
-        hint=f"mend it, then run 'ghanet-server train': it goes on from round {number}",
-    )
+    active = {member.name for member in run.roster.active()}
+    return 0.0 if active - online <= set(away) else GRACE_SECONDS

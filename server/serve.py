@@ -21,6 +21,7 @@ from ghanet_model.processes import (
 
 from . import control
 from .config import FOLDER_VARIABLE, ServerConfig
+from .membership import align_keys
 from .roster import read_roster
 
 READY_SECONDS = 90.0
@@ -43,7 +44,7 @@ def serve(config: ServerConfig, say: Say) -> int:
     children = [_start_superlink(config)]
     try:
         _wait_until_serving(config, children[0], stopping)
-        register_all(config)
+        align_keys(config)
         children.append(_start_superexec(config))
         write_atomic(ready_mark(config), b"")
         _say_ready(config, say)
@@ -57,16 +58,8 @@ def serve(config: ServerConfig, say: Say) -> int:
 
 
 def ready_mark(config: ServerConfig) -> Path:
-    """A file that is there once every enrolled hospital is let in."""
+    """A file that is there once every hospital in good standing is let in."""
     return config.state / "serving"
-
-
-def register_all(config: ServerConfig) -> None:
-    """Let in every hospital of the roster that the SuperLink does not know."""
-    known = control.read_nodes(config)
-    for member in read_roster(config.folder).members:
-        if member.name not in known:
-            control.register(config, name=member.name, public_key=member.public_key)
 
 
 def _require_free_port(config: ServerConfig) -> None:
@@ -125,7 +118,7 @@ def _require_running(children: list[Child]) -> None:
 
 
 def _say_ready(config: ServerConfig, say: Say) -> None:
-    count = len(read_roster(config.folder).members)
+    count = len(read_roster(config.folder).active())
     say(f"serving {count} enrolled hospital(s) at {config.address}")
     if config.listen not in ("127.0.0.1", "localhost"):
         say(

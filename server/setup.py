@@ -14,6 +14,7 @@ from ghanet_model.keys import make_release_key
 from ghanet_model.study import STUDY_FILE, StudyConfig, read_study
 
 from .config import SERVER_FILE, ServerConfig, read_server
+from .control import build_bundle
 
 RENEW_DAYS = 30  # before its end the server certificate is replaced at the next start
 SERVER_TEMPLATE = """\
@@ -28,7 +29,7 @@ name: first-study             # names the release; small letters, digits, '-'
 encoder: uni-v1               # patch encoder of every hospital's features
 feature_width: 1024           # numbers per patch
 time_bin_edges: [12, 36, 60]  # months; survival is estimated at each, never beyond the last
-gene_groups: gene_groups.csv  # one column of gene symbols per group
+gene_groups: gene_groups.csv  # one column of gene symbols per group; or a GMT file
 gene_types: [rnaseq, cnv]     # columns of gene tables are SYMBOL_rnaseq, SYMBOL_cnv
 gene_clip: 5.0                # gene values are clipped to -5 ... 5 before any sum
 preset: published             # the paper's widths; compact: narrow; abmil: gated pooling only
@@ -47,16 +48,7 @@ exchange_precision: float32   # bfloat16: updates as changes of half the bytes, 
 round_minutes: 60             # a hospital that takes longer is left out of the round
 seed: 0
 """
-GENE_GROUPS_TEMPLATE = """\
-tumour suppressors,oncogenes,protein kinases,differentiation markers,transcription factors,\
-cytokines and growth factors
-TP53,KRAS,AKT1,CD4,MYC,IL6
-RB1,PIK3CA,CDK4,CD8A,FOXA1,TGFB1
-PTEN,ERBB2,CDK6,CD44,GATA3,VEGFA
-CDKN2A,CCND1,MAPK1,KRT5,STAT3,CXCL8
-BRCA1,EGFR,JAK2,KRT20,PPARG,CCL5
-BRCA2,MDM2,AURKA,EPCAM,SOX2,FGF2
-"""
+GENE_GROUPS = Path(__file__).with_name("gene_groups.csv")  # of our own choice, a start
 
 
 def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
@@ -76,9 +68,10 @@ def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
     make_authority(config.keys, name=f"G-HANet consortium of {host}")
     make_server_certificate(config.keys, [host])
     make_release_key(config.keys / "release.key")
-    for name, text in ((STUDY_FILE, STUDY_TEMPLATE), ("gene_groups.csv", GENE_GROUPS_TEMPLATE)):
+    first = {STUDY_FILE: STUDY_TEMPLATE.encode(), GENE_GROUPS.name: GENE_GROUPS.read_bytes()}
+    for name, content in first.items():
         if not (folder / name).exists():
-            write_atomic(folder / name, text.encode())
+            write_atomic(folder / name, content)
     write_atomic(folder / SERVER_FILE, SERVER_TEMPLATE.format(host=host, port=port).encode())
     refresh_invitation(folder)
     return read_server(folder)
@@ -96,6 +89,9 @@ def renew_certificate(config: ServerConfig) -> bool:
 def refresh_invitation(folder: Path) -> StudyConfig:
     """Write invitation.json for the study as it stands now."""
     config, study = read_server(folder), read_study(folder)
-    invitation = make_invitation(folder, study, server=config.address, keys=config.keys)
+    bundle = build_bundle(config)
+    invitation = make_invitation(
+        folder, study, server=config.address, keys=config.keys, bundle=bundle
+    )
     write_invitation(folder / INVITATION_FILE, invitation)
     return study

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from client.check import GroupCoverage, check_site, render
+from client.check import GroupCoverage, LeftOut, check_site
+from client.check_table import render
 from ghanet_model.errors import SettingsError
 
 CASES = 12
@@ -97,20 +98,79 @@ def test_gene_coverage_counts_what_enough_cases_have(site):
 
 
 def test_render_of_a_good_site(site):
-    """What a hospital reads when all is well."""
-    lines = render(check_site(site)).splitlines()
-    assert lines[0] == "site      north"
-    assert lines[1].startswith("study     demo, digest ")
-    assert lines[2:] == [
-        "cases     12, with outcome 12",
-        "          events 4, held out 0",
-        "slides    12, patches 48",
-        "features  clam, width 3",
-        "encoder   enc-v1",
-        "genes     first: 1 of 4 columns",
-        "genes     second: 0 of 4 columns",
-        "problems  none",
-    ]
+    """What a hospital reads when all is well: what was understood, then numbers."""
+    report = check_site(site)
+    first, understood, *tables = render(report).split("\n\n")
+    assert first.splitlines()[0] == "site                    north"
+    assert first.splitlines()[1].startswith("study                   demo, digest ")
+    assert understood.splitlines()[0] == "understood"
+    assert understood.split() == ["understood", *" ".join(report.understood).split()]
+    assert (
+        "\n\n".join(tables)
+        == """\
+cases                   12
+  held out              0
+  with outcome          12
+  events                4
+  follow-up             median 6, 1 to 12 months
+  withdrawn             0
+rows left out           0
+
+slides                  12
+  cases with one        12
+  cases with two        0
+  cases with more       0
+features                clam
+  patches               48
+  numbers per patch     3
+  encoder               enc-v1
+
+cases with genes        12
+gene columns            measured in 10 cases or more, of the study's
+       1 of 4           first
+       0 of 4           second
+
+problems: none"""
+    )
+
+
+def test_rows_left_out_are_counted_by_reason(site):
+    """A row counts once, with its first reason; so nothing is left out unsaid."""
+    edit(site / "clinical.csv", f"{name(3)},4,1", f"{name(3)},-4,7")
+    edit(site / "clinical.csv", f"{name(4)},5,0", f"{name(4)},-5,0")
+    edit(site / "slides.csv", f"{name(5)},{name(5)}.svs", f"{name(5)},")
+    report = check_site(site)
+    assert report.cases + sum(one.rows for one in report.left_out if "clin" in one.table) == 12
+    assert report.left_out == (
+        LeftOut("clinical.csv", "time is negative", 2),
+        LeftOut("slides.csv", "slide_id is empty", 1),
+        LeftOut("clinical.csv", "case without slide", 1),
+    )
+    assert "2 of clinical.csv: time is negative" in render(report)
+
+
+def test_slides_per_case(site):
+    """Several slides of a case are counted as such."""
+    for case, slides in ((0, "aa"), (1, "aaa"), (2, "aaaa")):
+        rows = "".join(f"\n{name(case)},{name(case)}-{i}.svs" for i in range(len(slides) - 1))
+        edit(
+            site / "slides.csv",
+            f"{name(case)},{name(case)}.svs",
+            f"{name(case)},{name(case)}.svs{rows}",
+        )
+    assert check_site(site).slides_per_case == (9, 1, 2)
+
+
+def test_text_stays_inside_80_columns(site):
+    """Long names, reasons, hints and lists of rows are folded, not cut."""
+    (site / "groups.csv").write_text(f"{'long ' * 15}name\nA\n")
+    for i in range(0, CASES, 2):
+        (site / "features" / "h5_files" / f"{name(i)}.h5").unlink()
+    edit(site / "site.yaml", "encoder: enc-v1", "encoder: another-encoder-of-a-long-name-v2")
+    text = render(check_site(site))
+    assert max(map(len, text.splitlines())) <= 80
+    assert ("long " * 15 + "name") in " ".join(text.split())
+    assert "rows 2, 4, 6, 8, 10, 12" in " ".join(text.split())
 
 
 def test_site_that_only_predicts(site):
@@ -119,13 +179,13 @@ def test_site_that_only_predicts(site):
     edit(site / "study.yaml", "minimum_cases: 5", "minimum_cases: 50")
     report = check_site(site)
     assert (report.cases, report.with_outcome, report.genes, report.problems) == (12, 0, (), ())
-    assert "genes     none" in render(report)
+    assert "genes                   none" in render(report)
 
 
 def test_too_few_training_cases(site):
     """A site with outcomes but too few cases to train on cannot take part."""
     edit(site / "study.yaml", "minimum_cases: 5", "minimum_cases: 13")
-    expected = "site.yaml: 12 usable cases to train on, the study needs 13"
+    expected = "site.yaml: 12 usable cases to train on, 13 are needed"
     assert told(site) == [expected]
 
 
@@ -144,7 +204,7 @@ def test_problems_of_tables_and_features_come_together(site):
     (site / "features" / "h5_files" / f"{name(6)}.h5").unlink()
     (site / "features" / "h5_files" / f"{name(7)}.h5").write_bytes(b"CANARY")
     assert told(site) == [
-        "clinical.csv row 5: event is not 0 or 1",
+        "clinical.csv row 5: event is neither died nor alive",
         "features of slides.csv row 3: 8 numbers per patch, the study has 3",
         "features of slides.csv row 4: NaN or infinity in 4 of 4 patches",
         "features of slides.csv row 7: made by encoder 'uni', the study uses 'enc-v1'",
@@ -164,7 +224,7 @@ def test_missing_feature_folder_is_one_problem(site):
     """Without features every slide would fail: it is said once."""
     edit(site / "site.yaml", "features: features", "features: absent")
     assert told(site) == ["features: folder not found"]
-    assert "features  none found, width -" in render(check_site(site))
+    assert "features                none found" in render(check_site(site))
 
 
 def test_render_says_a_problem_of_many_rows_once(site):
@@ -173,17 +233,17 @@ def test_render_says_a_problem_of_many_rows_once(site):
         (site / "features" / "h5_files" / f"{name(i)}.h5").unlink()
     lines = render(check_site(site)).splitlines()
     assert lines[-3:] == [
-        "problems  4",
+        "problems: 4",
         "  features of slides.csv rows 2-4, 8: no feature file",
         "    hint: extract its features, or drop the row",
     ]
 
 
 def test_progress_is_shown_only_for_many_slides(site, monkeypatch):
-    """A bar is drawn where reading takes long, and only on a console that was given."""
-    for many, shown in ((CASES + 1, False), (CASES, True)):
+    """A bar is drawn where reading takes long, on a terminal only: a file gets text alone."""
+    for many, terminal, shown in ((13, True, False), (12, True, True), (12, False, False)):
         monkeypatch.setattr("client.check._MANY", many)
-        console = Console(file=io.StringIO(), force_terminal=True)
+        console = Console(file=io.StringIO(), force_terminal=terminal)
         check_site(site, console=console)
         assert ("reading features" in console.file.getvalue()) is shown
 

@@ -1,5 +1,6 @@
 """``ghanet-client`` as its user meets it: command, exit code, exact words on standard error."""
 
+import base64
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -111,11 +112,17 @@ FAULTS = {
 def test_check_ends_in_one_clear_line(
     name: str, copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each fault is one line that says what and where, a hint, exit code 1, and no case id."""
+    """Each fault is one line that says what and where, a hint, exit code 1, and no case id.
+
+    The table and the picture are there all the same.
+    """
     fault, where = FAULTS[name]
     fault(copy)
     assert client.cli.main(["check", "--folder", str(copy)]) == 1
-    lines = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr()
+    assert f"plot: {copy / 'check.png'}" in said.out
+    assert (copy / "check.png").exists()
+    lines = said.err.splitlines()
     assert lines[0].startswith("ghanet-client: error: this site cannot take part: ")
     assert where in lines[0]
     assert len(lines) <= 2
@@ -123,11 +130,11 @@ def test_check_ends_in_one_clear_line(
 
 
 def test_a_good_site_passes(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``check`` counts what it found and exits 0."""
+    """``check`` counts what it found, says where its picture is, and exits 0."""
     assert client.cli.main(["check", "--folder", str(site)]) == 0
-    said = capsys.readouterr().out
-    assert "cases     30, with outcome 30" in said
-    assert "problems  none" in said
+    said = capsys.readouterr().out.splitlines()
+    assert "  with outcome          30" in said
+    assert said[-3:] == ["problems: none", "", f"plot: {site / 'check.png'}"]
 
 
 def test_init_needs_a_name(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,6 +171,7 @@ def _invitation_of(home: Path) -> Path:
             study=(home / "study.yaml").read_text(),
             gene_groups_name="gene_groups.csv",
             gene_groups=(home / "gene_groups.csv").read_text(),
+            bundle=base64.b64encode((home / "bundle.fab").read_bytes()).decode(),
         ),
     )
     return path

@@ -70,7 +70,7 @@ def test_a_hospital_cannot_be_enrolled_twice(
 ) -> None:
     """Neither its name nor its key can be taken again."""
     key = made / "hospital-a" / "keys" / "site_key.pub"
-    options = ("--role", "infers", "--folder", coordinator)
+    options = ("--role", "infers", "--cases", 30, "--folder", coordinator)
     assert refused(capsys, "enrol", "hospital-a", key, *options)[0] == (
         "ghanet-server: error: 'hospital-a' is enrolled already"
     )
@@ -84,7 +84,7 @@ def test_a_private_key_is_refused(
 ) -> None:
     """A hospital that sent the wrong half is told to delete it."""
     key = made / "hospital-a" / "keys" / "site_key"
-    options = ("--role", "infers", "--folder", coordinator)
+    options = ("--role", "infers", "--cases", 30, "--folder", coordinator)
     lines = refused(capsys, "enrol", "hospital-n", key, *options)
     assert lines[0] == "ghanet-server: error: site_key: this is a private key"
 

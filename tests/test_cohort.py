@@ -14,6 +14,7 @@ from ghanet_model.errors import CohortError, FeaturesError, GenesError, GHANetEr
 from ghanet_model.study import StudyConfig
 
 CASE, SLIDE = "CANARY-CASE-7", "CANARY-SLIDE-7.0AB1"
+NO_TABLE = "cells are not separated by ',', ';' or tabs throughout"
 CLINICAL = f"case_id,time,event\nA,10,1\n{CASE},40,0\nC,70.5,true\n"
 SLIDES = f"case_id,slide_id\nA,a1.svs\nA,a2.svs\n{CASE},{SLIDE}.svs\nC,c1\n"
 GENES = f"case_id,G1_rnaseq,G2_cnv,OTHER\n{CASE},1.5,NA,x\nA,,-1,x\n"
@@ -164,9 +165,10 @@ def test_split_depends_on_the_seed(tmp_path):
 @pytest.mark.parametrize(
     ("row", "what"),
     [
-        (f"{CASE},40,2", "event is not 0 or 1"),
-        (f"{CASE},40,", "event is not 0 or 1"),
-        (f"{CASE},40,dead", "event is not 0 or 1"),
+        (f"{CASE},40,2", "event is neither died nor alive"),
+        (f"{CASE},40,", "event is missing"),
+        (f"{CASE},40,gone", "event is neither died nor alive"),
+        (f"{CASE},40,0:DECEASED", "event is neither died nor alive"),
         (f"{CASE},-0.5,1", "time is negative"),
         (f"{CASE},,1", "time is missing"),
         (f"{CASE},NA,1", "time is missing"),
@@ -194,7 +196,7 @@ def test_several_faults_of_a_row_are_all_told(tmp_path):
     assert told == [
         "clinical.csv row 2: time is not a number",
         "clinical.csv row 3: time is negative",
-        "clinical.csv row 3: event is not 0 or 1",
+        "clinical.csv row 3: event is neither died nor alive",
     ]
 
 
@@ -203,7 +205,10 @@ def test_bad_censorship_is_told_by_its_name(tmp_path):
     text = CLINICAL.replace("event", "cens").replace("40,0", "40,3")
     site = make_site(tmp_path, clinical=text, columns=Columns(censorship="cens"))
     problem = only(problems_of(site))
-    assert (problem.what, problem.hint[:21]) == ("cens is not 0 or 1", "cens is 1 for censore")
+    assert (problem.what, problem.hint[:21]) == (
+        "cens is neither died nor alive",
+        "cens is 1 for censore",
+    )
 
 
 def test_duplicate_case(tmp_path):
@@ -271,8 +276,10 @@ def test_missing_table(tmp_path, name):
     [
         (b"", "column 'case_id' is missing"),
         (b"case_id,time,event\n", "has no rows"),
-        (b"case_id;time;event\nCANARY;1;0\n", "cells are not separated by ','"),
-        (b"case_id,time,event\nCANARY\xff,1,0\n", "is not UTF-8 text"),
+        (b"case_id;time;event\n" + b"CANARY,1,0\n" * 3, NO_TABLE),
+        (b"case_id;time,event\nCANARY;1,0\n", NO_TABLE),
+        (b"case_id,time,event\nCANARY\x81,1,0\n", "is not text of a known kind"),
+        (b"case_id,time,event\nCANARY\x00,1,0\n", "is not text"),
         (b'case_id,time,event\n"CANARY,1,0\n', "is not a CSV table"),
         (b"case_id,time,event,time\nCANARY,1,0,1\n", "column 'time' is there twice"),
     ],
@@ -300,11 +307,11 @@ def test_broken_parquet(tmp_path):
 
 
 def test_unknown_kind_of_table(tmp_path):
-    """A spreadsheet is refused with what to do."""
-    site = make_site(tmp_path, clinical=tmp_path / "clinical.xlsx")
-    with pytest.raises(CohortError, match=r"clinical\.xlsx: tables of kind '\.xlsx'") as caught:
+    """A document is refused with what to do."""
+    site = make_site(tmp_path, clinical=tmp_path / "clinical.docx")
+    with pytest.raises(CohortError, match=r"clinical\.docx: tables of kind '\.docx'") as caught:
         require_cohort(site, make_study())
-    assert caught.value.hint == "save it as CSV or Parquet"
+    assert caught.value.hint == "save it as CSV, .xlsx or Parquet"
 
 
 def test_missing_column_names_the_others(tmp_path):

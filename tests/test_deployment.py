@@ -291,6 +291,7 @@ def stranger(consortium: LocalConsortium, name: str) -> Path:
     write_cohort(home, name)
     invitation = str(consortium.coordinator / "invitation.json")
     consortium.command(name, CLIENT, "init", "--name", name, "--invitation", invitation)
+    consortium.command(name, CLIENT, "approve", "--yes")
     return home
 
 

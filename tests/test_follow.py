@@ -17,6 +17,7 @@ SITE = {
     "has_genes": True,
     "cases": 90,
     "events": 60,
+    "untold_events": 0,
     "evaluated": 30,
     "sent_bytes": 605_950_880,
     "received_bytes": 302_990_000,

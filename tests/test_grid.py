@@ -1,5 +1,6 @@
 """The exchange on Flower's grid, with a SuperLink of thirty lines that answers as it is told."""
 
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ WHOLE = Record({"number": 1}, {"a": np.zeros(100, np.float32)})
 REPLY = Record({"cases": 3}, {"a": np.ones(100, np.uint16)})
 BEHIND = Record({ERROR: "behind"})
 LOST = None  # Flower's own error instead of an answer
+REFUSED_BUNDLE = Record({"flower": 7})  # the hospital's launcher does not run the app
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +71,8 @@ class Link:
 
     def _answer(self, ask: Message) -> Message:
         record = self.answers[ask.metadata.dst_node_id].pop(0)
-        if record is LOST:
-            return Message(Error(code=5), reply_to=ask)
+        if record is LOST or record is REFUSED_BUNDLE:
+            return Message(Error(code=5 if record is LOST else 7), reply_to=ask)
         blob = ArrayRecord({BLOB: Array(record.packed())})
         values = ConfigRecord(dict(record.values))
         return Message(RecordDict({VALUES: values, ARRAYS: blob}), reply_to=ask)
@@ -80,10 +82,19 @@ def ask(
     link: Link,
     *,
     seconds: float = 5.0,
+    most: int = 10_000,
+    standing: Callable[[], bool] = lambda: True,
     again: Callable[[str, Record | str], Record | None] = lambda *_: None,
 ) -> tuple[dict[str, Traffic], list[tuple[str, Any]]]:
-    """Ask every hospital of the link; bytes, and what was handed over."""
-    exchange = FlowerExchange(link, {str(n).encode(): f"site-{n}" for n in link.answers})
+    """Ask every hospital of the link; bytes, and what was handed over.
+
+    ``standing`` says whether site-1 is in good standing, each time that it is looked up.
+    """
+
+    def names() -> dict[bytes, str]:
+        return {str(n).encode(): f"site-{n}" for n in link.answers if n != 1 or standing()}
+
+    exchange = FlowerExchange(link, names)
     handed: list[tuple[str, Any]] = []
 
     def on_answer(name: str, answer: Record | str) -> Record | None:
@@ -91,7 +102,8 @@ def ask(
         return again(name, answer)
 
     asks = {f"site-{number}": ASK for number in link.answers}
-    return exchange.ask(ROUND, asks, seconds=seconds, on_answer=on_answer), handed
+    moved = exchange.ask(ROUND, asks, most=most, seconds=seconds, on_answer=on_answer)
+    return moved, handed
 
 
 def test_one_message_is_pulled_at_a_time() -> None:
@@ -123,12 +135,19 @@ def test_catching_up_costs_no_try() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answers", "word"), [([LOST] * 3, "flower"), ([], "missing"), ([BEHIND], "behind")]
+    ("answers", "word"),
+    [
+        ([LOST] * 3, "flower"),
+        ([], "missing"),
+        ([BEHIND], "behind"),
+        ([REFUSED_BUNDLE], "unapproved"),
+        ([Record({ERROR: "revoked"})], "unreadable"),  # only the server knows that
+    ],
 )
 def test_who_does_not_answer_is_handed_over_as_a_word(
     answers: list[Record | None], word: str
 ) -> None:
-    """Given up after three losses, out of time, or refused: one word each, once."""
+    """Given up after three losses, out of time, refused, or a lie: one word each, once."""
     traffic, handed = ask(Link({1: answers}), seconds=0.5)
     assert handed == [("site-1", word)]
     assert traffic["site-1"].received == 0
@@ -138,8 +157,37 @@ def test_who_is_not_connected_is_told_at_once() -> None:
     """No message is made for a hospital that is not there."""
     link = Link({1: [REPLY]})
     handed: list[tuple[str, Any]] = []
-    exchange = FlowerExchange(link, {b"1": "site-1"})
+    exchange = FlowerExchange(link, lambda: {b"1": "site-1"})
     asks = {"site-1": ASK, "site-9": ASK}
-    exchange.ask(ROUND, asks, seconds=5, on_answer=lambda *a: handed.append(a[0]))
+    exchange.ask(ROUND, asks, most=10_000, seconds=5, on_answer=lambda *a: handed.append(a[0]))
     assert sorted(handed) == ["site-1", "site-9"]
     assert len(link.asked) == 1
+
+
+def test_who_is_revoked_is_given_up_at_once() -> None:
+    """The server waits for the others only; the word comes long before the time is up."""
+    looks = iter([True])
+    began = time.monotonic()
+    link = Link({1: [], 2: [REPLY]})
+    _, handed = ask(link, seconds=60, standing=lambda: next(looks, False))
+    assert sorted(handed) == [("site-1", "revoked"), ("site-2", 3)]
+    assert time.monotonic() - began < 5
+
+
+def test_a_message_to_a_node_that_is_gone_is_no_message() -> None:
+    """Flower takes none for a node that was unregistered since it was looked up."""
+    link = Link({1: [REPLY]})
+    link.push_messages = lambda _: [""]  # type: ignore[method-assign]
+    looks = iter([True, True])
+    _, handed = ask(link, seconds=60, standing=lambda: next(looks, False))
+    assert handed == [("site-1", "revoked")]
+
+
+def test_too_many_bytes_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of what arrived is looked at first; the others' answers are taken."""
+    large = Record({"cases": 3}, {"a": np.zeros(50_000, np.uint8)})
+    decoded: list[int] = []
+    monkeypatch.setattr(server.grid, "_blob", lambda a: decoded.append(len(a.data)) or a.numpy())
+    _, handed = ask(Link({1: [large], 2: [REPLY]}))
+    assert sorted(handed) == [("site-1", "large"), ("site-2", 3)]
+    assert len(decoded) == 1

@@ -1,7 +1,9 @@
 """Invitations: what a hospital accepts is the coordinator's study, and stays in its folder."""
 
 import json
+import shutil
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -50,7 +52,8 @@ def coordinator(tmp_path_factory):
 def invitation(coordinator):
     """The invitation to that study."""
     study = read_study(coordinator)
-    return make_invitation(coordinator, study, server="h.example:8000", keys=coordinator / "keys")
+    keys = coordinator / "keys"
+    return make_invitation(coordinator, study, server="h.example:8000", keys=keys, bundle=b"bundle")
 
 
 def test_an_invitation_reads_back(invitation, tmp_path):
@@ -67,10 +70,12 @@ def test_an_accepted_invitation_is_the_same_study(invitation, coordinator, tmp_p
 
 
 def test_accepting_writes_these_files_and_no_other(invitation, coordinator, tmp_path):
-    """Study, gene groups, authority and release key, as the coordinator holds them."""
+    """Study, gene groups, app bundle, authority and release key, as the coordinator has them."""
     accept_invitation(tmp_path, invitation)
     files = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
-    assert files == {"study.yaml", "Gene groups.csv", "keys/ca.crt", "keys/release.pub"}
+    named = {"study.yaml", "Gene groups.csv", "bundle.fab", "keys/ca.crt", "keys/release.pub"}
+    assert files == named
+    assert (tmp_path / "bundle.fab").read_bytes() == b"bundle"
     keys = coordinator / "keys"
     assert (tmp_path / "keys/ca.crt").read_bytes() == (keys / "ca.crt").read_bytes()
     assert (tmp_path / "keys/release.pub").read_bytes() == (keys / "release.key.pub").read_bytes()
@@ -88,7 +93,7 @@ def test_a_renewed_invitation_replaces_the_study(invitation, tmp_path):
     groups = GROUPS.replace("RB1", "PTEN")
     after = accept_invitation(tmp_path, replace(invitation, gene_groups=groups))
     assert after.digest != before.digest
-    assert ("TP53", "PTEN") in [symbols for _, symbols in after.groups]
+    assert ("PTEN", "TP53") in [symbols for _, symbols in after.groups]
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
@@ -106,7 +111,21 @@ def test_a_bad_name_cannot_be_sent_either(invitation, name):
     """The coordinator hears of it when it makes the invitation, with a hint."""
     with pytest.raises(SettingsError) as caught:
         replace(invitation, gene_groups_name=name)
-    assert ".csv" in caught.value.hint
+    assert ".csv or .gmt" in caught.value.hint
+
+
+def test_gene_groups_travel_in_any_format_and_encoding(coordinator, tmp_path):
+    """A GMT in Latin-1 is the same study at the hospital, by its digest."""
+    gmt = "tumour suppressors\t\tTP53\tRB1\r\noncogènes\tä\tKRAS\r\n"
+    folder = Path(shutil.copytree(coordinator, tmp_path / "coordinator"))
+    (folder / "Sets.v1.gmt").write_bytes(gmt.encode("latin-1"))
+    (folder / "study.yaml").write_text(STUDY.replace("Gene groups.csv", "Sets.v1.gmt"))
+    study = read_study(folder)
+    invitation = make_invitation(
+        folder, study, server="h.example:8000", keys=folder / "keys", bundle=b"bundle"
+    )
+    assert accept_invitation(tmp_path / "home", invitation).digest == study.digest
+    assert study.digest == read_study(coordinator).digest
 
 
 def test_a_hospitals_own_table_is_not_replaced(invitation, tmp_path):
@@ -142,6 +161,13 @@ def test_every_part_is_needed_and_text(invitation, tmp_path, name, value):
     (tmp_path / "i").write_text(json.dumps(values))
     with pytest.raises(SettingsError, match="not a whole invitation"):
         read_invitation(tmp_path / "i")
+
+
+@pytest.mark.parametrize("bundle", ["", "no base64!", "é", "QUJD" * 30_000])
+def test_an_app_bundle_is_base64_and_small(invitation, bundle):
+    """Anything else in its place, or one too large, is refused before it is written."""
+    with pytest.raises(SettingsError, match="no app bundle of at most"):
+        replace(invitation, bundle=bundle)
 
 
 def test_an_unknown_part_is_refused(invitation, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from local import edit
-from support import write_site
+from support import approve_as_it_is, write_site
 
 from client import memory
 from client.answers import Site, open_site
@@ -68,13 +68,14 @@ def test_a_withdrawn_case_is_gone_in_the_next_message(home, kept):
 def test_settings_are_never_old(home, kept):
     """site.yaml, study.yaml and its gene groups count in the message after they were edited."""
     assert time_bins(open_site(home, kept)) > {0, 1}
-    with (home / "site.yaml").open("a") as file:
-        file.write("cache_megabytes: 3\n")
+    edit(home / "site.yaml", {"cache_megabytes": 3})
     assert open_site(home, kept).cache.budget == 3_000_000
     edit(home / "study.yaml", {"time_bin_edges": [12]})
+    approve_as_it_is(home)
     assert time_bins(open_site(home, kept)) == {0, 1}
     groups, columns = home / "gene_groups.csv", open_site(home, kept).cohort().gene_columns
     groups.write_text(groups.read_text().replace("TP53", "TP63", 1))
+    approve_as_it_is(home)
     assert open_site(home, kept).cohort().gene_columns != columns
 
 

@@ -10,7 +10,13 @@ from lifelines.utils import concordance_index
 
 from ghanet_model import metrics
 from ghanet_model.errors import TrainingError
-from ghanet_model.metrics import Concordance, EvaluationSums, concordance
+from ghanet_model.metrics import (
+    Concordance,
+    EvaluationSums,
+    concordance,
+    events_in_words,
+    told,
+)
 
 CASES = st.lists(  # few values, so that times and risks tie
     st.tuples(st.integers(0, 5), st.booleans(), st.integers(-3, 3)), min_size=1, max_size=40
@@ -111,3 +117,23 @@ def test_no_case_has_no_mean(name):
     """A mean over no case is refused, not zero."""
     with pytest.raises(TrainingError, match="no case"):
         getattr(EvaluationSums(), name)
+
+
+@pytest.mark.parametrize(
+    ("count", "wanted"), [(0, 0), (1, None), (9, None), (10, 10), (30, 30), (31, None), (40, 40)]
+)
+def test_small_cells_are_not_told(count, wanted):
+    """Of 40 cases: neither 1 to 9 deaths, nor 1 to 9 survivors."""
+    assert told(count, 40, least=10) == wanted
+    sums = EvaluationSums(40, count).without_small_cells(least=10)
+    assert (sums.events, sums.untold_events) == ((0, 1) if wanted is None else (count, 0))
+
+
+def test_untold_events_add_up_and_are_said():
+    """What some hospitals told is summed; how many did not is counted beside it."""
+    sites = [EvaluationSums(40, 21), EvaluationSums(30, 10), EvaluationSums(40, 3)]
+    total = sum((s.without_small_cells(least=10) for s in sites), start=EvaluationSums())
+    assert (total.cases, total.events, total.untold_events) == (110, 31, 1)
+    assert events_in_words(total.events, total.untold_events) == "31 + untold at 1 hospital"
+    assert events_in_words(0, 2) == "untold at 2 hospitals"
+    assert events_in_words(0, 0) == "0"

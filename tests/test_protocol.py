@@ -53,6 +53,7 @@ MESSAGES = [
     StatisticsReply(gene_sums(TABLE, clip=5.0, minimum_cases=10)),
     ASK,
     REPLY,
+    replace(REPLY, events=None, evaluation=replace(SUMS, events=0, untold_events=1)),
     replace(REPLY, cases=0, gene_cases=0, events=0, evaluation=None, training_risk=SUMS, update={}),
     replace(ASK, weights={}),
     replace(ASK, weights={}, before="2" * 64, change=WORDS),
@@ -99,15 +100,15 @@ def test_every_value_is_needed_and_of_its_type(message):
     for key, value in record.values.items():
         if key.endswith(".cases"):
             continue  # tells whether the sums are there at all
+        untold = key == "events" and record.values["cases"]  # a count that may be left out
         others = [v for v in (True, 1, 1.5, "x") if type(v) is not type(value)]
-        for values in [{k: v for k, v in record.values.items() if k != key}] + [
-            {**record.values, key: other} for other in others
-        ]:
+        absent = [] if untold else [{k: v for k, v in record.values.items() if k != key}]
+        for values in absent + [{**record.values, key: other} for other in others]:
             with pytest.raises(ProtocolError, match=key):
                 read(type(message), Record(values, record.arrays))
 
 
-@pytest.mark.parametrize("message", [MESSAGES[1], MESSAGES[8]], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("message", [MESSAGES[1], MESSAGES[9]], ids=lambda m: type(m).__name__)
 def test_every_vector_is_needed_and_of_its_type(message):
     """A vector that is absent, of another type or not one-dimensional is refused."""
     record = message.to_record()
@@ -155,6 +156,9 @@ IMPOSSIBLE = [
     {"concordant": 3.0},
     {"comparable": 8.0},
     {"concordant": 10.0, "comparable": 13.0},  # 5 cases have 10 pairs
+    {"untold_events": 1.0},  # told and untold
+    {"untold_events": 2.0, "events": 0.0},  # one hospital is one
+    {"untold_events": 0.5, "events": 0.0},
 ]
 
 
@@ -287,6 +291,11 @@ def test_spoilt_messages_raise_only_our_errors(message, values, data):
         blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
     found = read_if_good(type(message), {**record.values, **values}, bytes(blob))
     assert found is None or type(found) is type(message)
+
+
+def test_events_that_are_not_told_are_no_value_on_the_wire():
+    """A small cell leaves no trace in the message, not even a zero."""
+    assert "events" not in replace(REPLY, events=None).to_record().values
 
 
 def test_a_text_in_place_of_a_code_is_refused():

@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +28,7 @@ def enrol(keys):
     """Make a member; by default ana, who trains with genes."""
 
     def make(name="ana", *, role=TRAINS, has_genes=True, key="ana"):
-        return new_member(name, role=role, has_genes=has_genes, key_file=keys[key])
+        return new_member(name, role=role, has_genes=has_genes, cases=30, key=keys[key])
 
     return make
 
@@ -63,7 +65,7 @@ def test_adding_makes_a_new_roster(roster, enrol):
 def test_a_name_is_enrolled_once(roster, enrol, tmp_path):
     """A second hospital of the same name is refused, also with a key of its own."""
     make_site_key(tmp_path / "new")
-    other = new_member("ana", role=TRAINS, has_genes=False, key_file=tmp_path / "new.pub")
+    other = new_member("ana", role=TRAINS, has_genes=False, cases=9, key=tmp_path / "new.pub")
     with pytest.raises(SettingsError, match="'ana' is enrolled already"):
         roster.adding(other)
 
@@ -88,7 +90,7 @@ def test_names_that_cannot_be_file_names_are_refused(enrol, name):
 @settings(max_examples=30, deadline=None)
 def test_plain_names_are_taken(keys, name):
     """Small letters, digits and hyphens make a name."""
-    member = new_member(name, role=TRAINS, has_genes=False, key_file=keys["ana"])
+    member = new_member(name, role=TRAINS, has_genes=False, cases=30, key=keys["ana"])
     assert Roster().adding(member).names() == (name,)
 
 
@@ -117,7 +119,7 @@ def test_a_key_file_is_checked(tmp_path, keys):
         (tmp_path / "absent.pub", SettingsError),
     ]:
         with pytest.raises(error, match=path.name):
-            new_member("ana", role=TRAINS, has_genes=False, key_file=path)
+            new_member("ana", role=TRAINS, has_genes=False, cases=30, key=path)
 
 
 def test_a_roster_reads_back(roster, tmp_path):
@@ -169,6 +171,15 @@ def test_what_is_no_roster_is_refused(tmp_path, text):
         ("public_key", ""),
         ("public_key", 3),
         ("enrolled", "yesterday"),
+        ("cases", -1),
+        ("cases", 30.5),
+        ("cases", True),
+        ("revoked", "yesterday"),
+        ("revoked", 3),
+        ("reason", None),
+        ("left", "yesterday"),
+        ("former_keys", ["ecdsa-sha2-nistp384 AAAA"]),
+        ("former_keys", 3),
         ("extra", 1),
     ],
 )
@@ -180,6 +191,47 @@ def test_a_roster_edited_by_hand_obeys_the_same_rules(roster, tmp_path, key, val
     (tmp_path / ROSTER_FILE).write_text(json.dumps(values))
     with pytest.raises(SettingsError):
         read_roster(tmp_path)
+
+
+def test_a_number_of_cases_is_needed(keys):
+    """Without one nothing could be said of what a hospital claims; the hint names the option."""
+    with pytest.raises(SettingsError, match="needs a number of cases") as caught:
+        new_member("ana", role=TRAINS, has_genes=False, cases=None, key=keys["ana"])
+    assert "--cases N" in caught.value.hint
+
+
+def test_a_roster_of_the_version_before_is_read(roster, tmp_path):
+    """Without the newer keys every hospital is in good standing, its number of cases unknown."""
+    write_roster(tmp_path, roster)
+    values = json.loads((tmp_path / ROSTER_FILE).read_text())
+    for member in values["members"]:
+        for key in ("cases", "revoked", "reason", "left", "former_keys"):
+            del member[key]
+    (tmp_path / ROSTER_FILE).write_text(json.dumps(values))
+    found = read_roster(tmp_path)
+    assert [(member.cases, member.is_active) for member in found.members] == [(0, True)] * 3
+
+
+CHANGE = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from server.roster import change_roster
+def more(roster):
+    member = roster.named("ana")
+    return roster.replacing(replace(member, cases=member.cases + 1))
+for _ in range(20):
+    change_roster(Path(sys.argv[1]), more)
+"""
+
+
+def test_a_command_and_a_run_change_the_roster_at_once(roster, tmp_path):
+    """No change is lost."""
+    write_roster(tmp_path, roster)
+    command = [sys.executable, "-c", CHANGE, str(tmp_path)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert read_roster(tmp_path).named("ana").cases == 30 + 60
 
 
 def test_random_damage_raises_only_our_errors(roster, tmp_path):

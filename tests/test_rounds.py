@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 from local import edit
-from support import LocalExchange, join, make_consortium, make_run, run, write_study
+from support import (
+    LocalExchange,
+    approve_as_it_is,
+    join,
+    make_consortium,
+    make_run,
+    run,
+    write_study,
+)
 
 import server.cli
 from client.answers import open_site, round_seed
@@ -150,6 +158,7 @@ def test_a_hospital_without_genes_trains_the_survival_branch_only(consortium: Pa
 def test_a_hospital_with_another_study_is_named_and_the_round_refused(consortium: Path) -> None:
     """A round that lacks a hospital ends the run, saying whose answer is missing and why."""
     edit(consortium / "hospital-b" / "study.yaml", {"learning_rate": 0.5})
+    approve_as_it_is(consortium / "hospital-b")
     with pytest.raises(TrainingError, match=r"hospital-b: it holds another study\.yaml"):
         fix_panel(make_run(consortium))
 

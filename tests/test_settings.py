@@ -172,7 +172,6 @@ OTHER = {
     "encoder": "enc-v2",
     "feature_width": 16,
     "time_bin_edges": (12.0, 36.0),
-    "gene_groups": "other.csv",
     "groups": (("first", ("A",)),),
     "gene_types": ("rnaseq",),
     "gene_clip": 3.0,
@@ -194,9 +193,13 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(StudyConfig)])
+NAME_ONLY = "gene_groups"  # what the file is called; what it says is in the digest
+SETTINGS = [field.name for field in dataclasses.fields(StudyConfig) if field.name != NAME_ONLY]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
 def test_digest_knows_every_setting(tmp_path, name):
-    """No setting can change without changing the digest."""
+    """No setting can change without changing the digest; a file's name is none."""
     study = read_study(write_study(tmp_path))
     assert dataclasses.replace(study, **{name: OTHER[name]}).digest != study.digest
 

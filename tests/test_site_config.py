@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.config import Columns, read_site, site_template
+from client.config import Columns, EventWords, read_site, site_template
 from ghanet_model.errors import SettingsError
 
 SITE = """\
@@ -62,6 +62,14 @@ def test_columns_can_be_mapped(tmp_path):
         ("format: 1", "format: 1\nthreads: 0"),
         ("format: 1", "format: 1\ncache_megabytes: -1"),
         ("format: 1", "format: 1\ncolumns: {tmie: months}"),
+        ("format: 1", "format: 1\ncolumns: {start: diagnosed}"),
+        ("format: 1", "format: 1\ncolumns: {start: a, end: b, time: c}"),
+        ("format: 1", "format: 1\ntime_unit: weeks"),
+        ("format: 1", "format: 1\ncolumns: {start: a, end: b}\ntime_unit: days"),
+        ("format: 1", "format: 1\ndate_order: year first"),
+        ("format: 1", "format: 1\nevent_words: {died: [x], alive: [X]}"),
+        ("format: 1", "format: 1\ncbioportal: study\ngenes: genes.csv"),
+        ("format: 1", "format: 1\ncbioportal_expression: data_mrna.txt"),
     ],
 )
 def test_impossible_site_is_refused(tmp_path, old, new):
@@ -104,10 +112,17 @@ def test_template_can_be_read(tmp_path):
         "host:443",
         tmp_path / "clinical.csv",
     )
-    text = text.replace("# columns:", "columns:").replace("#   ", "  ").replace("# genes", "genes")
-    assert read(tmp_path, text).columns == Columns(
+    text = text.replace("# genes", "genes").replace("# columns:", "columns:")
+    for key in ("case_id", "slide_id", "time", "event", "censorship", "split"):
+        text = text.replace(f"#   {key}:", f"  {key}:")
+    for key in ("time_unit", "date_order", "event_words"):
+        text = text.replace(f"# {key}:", f"{key}:")
+    site = read(tmp_path, text)
+    assert site.columns == Columns(
         "patient", "slide", "survival_months", "died", "censored", "split"
     )
+    assert (site.time_unit, site.date_order) == ("months", "day first")
+    assert site.event_words == EventWords(died=("verst.",), alive=("nachbeobachtet",))
 
 
 @pytest.mark.parametrize("bad", [{"name": "A B"}, {"server": "host"}])

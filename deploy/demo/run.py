@@ -97,7 +97,7 @@ def _set_up(consortium: LocalConsortium) -> None:
     (consortium.coordinator / "study.yaml").write_text(STUDY)
     write_groups(consortium.coordinator / "gene_groups.csv")
     consortium.init_coordinator()
-    _title("3. Each hospital makes its key, is enrolled and checks its data")
+    _title("3. Each hospital makes its key, approves what will run, is enrolled, checks its data")
     for hospital in HOSPITALS:
         _join(consortium, hospital)
 
@@ -107,6 +107,7 @@ def _join(consortium: LocalConsortium, hospital: Hospital) -> None:
         hospital.name,
         role="trains" if hospital.has_genes else "infers",
         genes=hospital.has_genes,
+        cases=hospital.cases,
         settings={
             "encoder": ENCODER,
             "threads": 1,

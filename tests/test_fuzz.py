@@ -50,7 +50,11 @@ PLAIN = ("a", "name", "format", "1", ": ", "\n", "\n  ", "- ", "[", "]", "{", "}
 ODD = ("&a ", "*a", "!!bool ", "!!float ''", "!!timestamp x", "<<", "? ", "| ", "> ", "%", "\t")
 ODDER = ("1e999", ".inf", ".nan", "1:2:3", "2024-13-45", '"\\ud800"', '"\\0"', "0x" + "f" * 5000)
 WORDS = st.sampled_from((*PLAIN, *ODD, *ODDER))
-KINDS = [(SiteConfig, "folder"), (StudyConfig, "groups"), (ServerConfig, "folder")]
+KINDS = [
+    (SiteConfig, {"folder": Path()}),
+    (StudyConfig, {"groups": ()}),
+    (ServerConfig, {"folder": Path()}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def place(tmp_path_factory):
 def settings_of(path: Path, content: bytes) -> bool:
     """Whether the bytes are settings of any kind."""
     path.write_bytes(content)
-    found = [is_read(read_settings, path, kind, **{key: path}) for kind, key in KINDS]
+    found = [is_read(read_settings, path, kind, **made) for kind, made in KINDS]
     return any(found)
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,12 @@ def wait_until_said(log: Path, words: str, seconds: float = 120) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"{log.name} never said: {words}")
         time.sleep(0.1)
+
+
+def unpacked(path: Path) -> bytes:
+    """What a zip holds, names and contents."""
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(name.encode() + archive.read(name) for name in archive.namelist())
 
 
 def start_training(consortium: LocalConsortium) -> subprocess.Popen[str]:
@@ -246,9 +253,26 @@ def test_no_trace_of_the_canary_reaches_the_coordinator(
     """No file, log or database of the coordinator holds a case id, slide name or site path."""
     assert CANARY in (consortium.site("hospital-b") / "clinical.csv").read_text()
     searched = [path for path in consortium.coordinator.rglob("*") if path.is_file()]
-    assert {"superlink.db", "superlink.log", "run.log"} <= {path.name for path in searched}
+    expected = {"superlink.db", "superlink.log", "run.log", "ledger.jsonl", "report.json"}
+    assert expected <= {path.name for path in searched}
     assert [path for path in searched if CANARY.encode() in path.read_bytes()] == []
+    bundles = [path for path in searched if path.suffix == ".fab"]
+    assert bundles
+    assert [path for path in bundles if CANARY.encode() in unpacked(path)] == []
     assert CANARY not in finished.stdout + finished.stderr
+
+
+def test_receipts_match_and_no_ledger_holds_the_canary(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """What each hospital says it sent is what the coordinator received, and neither names a case."""
+    for name in SITES:
+        receipts = consortium.coordinator / f"{name}.receipts"
+        consortium.command(COORDINATOR, SERVER, "receipts", name, "--output", str(receipts))
+        consortium.command(name, CLIENT, "ledger", "verify", "--receipts", str(receipts))
+        ledger = consortium.site(name) / "ledger" / "ledger.jsonl"
+        assert ledger.read_text().count('"what":"sent"') >= ROUNDS
+        assert CANARY not in ledger.read_text() + receipts.read_text()
 
 
 def test_every_inbox_holds_the_release_and_the_site_without_genes_predicts(

@@ -55,6 +55,10 @@ KINDS = [
     (StudyConfig, {"groups": ()}),
     (ServerConfig, {"folder": Path()}),
 ]
+    (SiteConfig, {"folder": Path()}),
+    (StudyConfig, {"groups": ()}),
+    (ServerConfig, {"folder": Path()}),
+]
 
 
 @pytest.fixture(scope="module")

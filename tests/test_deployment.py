@@ -265,7 +265,7 @@ def test_no_trace_of_the_canary_reaches_the_coordinator(
 def test_receipts_match_and_no_ledger_holds_the_canary(
     consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
 ) -> None:
-    """What each hospital says it sent is what the coordinator received, and neither names a case."""
+    """What a hospital says it sent is what the coordinator received; neither names a case."""
     for name in SITES:
         receipts = consortium.coordinator / f"{name}.receipts"
         consortium.command(COORDINATOR, SERVER, "receipts", name, "--output", str(receipts))

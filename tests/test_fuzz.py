@@ -55,10 +55,6 @@ KINDS = [
     (StudyConfig, {"groups": ()}),
     (ServerConfig, {"folder": Path()}),
 ]
-    (SiteConfig, {"folder": Path()}),
-    (StudyConfig, {"groups": ()}),
-    (ServerConfig, {"folder": Path()}),
-]
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,8 @@ def _about(line: Line) -> str:
         return f"{_named(facts)}: {cases} cases at most, {size / 1e6:.2f} MB, digest {digest}"
     if line.what == REFUSED:
         reason = f" ({facts['reason']})" if facts.get("reason") else ""
-        return f"{_named(facts)}: {facts.get('code', '')}{reason}".removesuffix(": ")
+        code = f": {facts['code']}" if "code" in facts else ""
+        return f"{_named(facts)}{code}{reason}"
     return ", ".join(f"{name} {_short(value)}" for name, value in facts.items())
 
 

@@ -14,7 +14,7 @@ from ghanet_model.groups import Groups, is_groups_name, read_groups
 from ghanet_model.study import read_study
 from server.setup import GENE_GROUPS
 
-PUBLISHED = Path("/work/shared/data/signatures.csv")
+PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "signatures.csv"
 EXPECTED = (("first", ("A", "NKX2-1")), ("second", ("B",)))
 STUDY = """\
 format: 1

@@ -14,14 +14,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ghanet_model.errors import CohortError, LeftError
+from ghanet_model.errors import CohortError, LedgerError, LeftError
 from ghanet_model.files import write_atomic, write_json
 from ghanet_model.ledger import LEFT, RETURNED, SENT, WITHDRAWN, read_ledger
 from ghanet_model.settings import FORMAT
 from ghanet_model.study import RELEASE_SUFFIX
 from ghanet_model.wire import ROUND
 
-from .ledger import site_ledger
+from .ledger import ledger_path, site_ledger
 
 INBOX = "inbox"
 WITHDRAWN_FILE, LEFT_FILE = "withdrawn.json", "left.json"
@@ -92,8 +92,12 @@ def read_withdrawn(folder: Path) -> Withdrawn:
 
 def _ledger_knows_some(folder: Path) -> bool:
     """Whether a line says so; a search, because it is asked before every message."""
-    path = site_ledger(folder).path
-    return path.exists() and f'"what":"{WITHDRAWN}"'.encode() in path.read_bytes()
+    try:
+        return f'"what":"{WITHDRAWN}"'.encode() in ledger_path(folder).read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise LedgerError(f"the ledger cannot be read ({error.strerror})") from None
 
 
 def withdraw(folder: Path, case_ids: Iterable[str], *, known: frozenset[str]) -> list[str]:
@@ -123,9 +127,17 @@ def withdraw(folder: Path, case_ids: Iterable[str], *, known: frozenset[str]) ->
     new = [p for p in (pseudonym_of(one, key) for one in asked) if p not in before.since]
     if new:
         _write_withdrawn(folder, key, before.since | dict.fromkeys(new, now))
-    for pseudonym in new:
-        site_ledger(folder).append(WITHDRAWN, pseudonym=pseudonym)
+    _write_lines(folder, [*before.since, *new])
     return new
+
+
+def _write_lines(folder: Path, pseudonyms: list[str]) -> None:
+    """A line in the ledger for each that has none: an earlier command may have been cut off."""
+    lines = read_ledger(ledger_path(folder))
+    told = {line.facts.get("pseudonym") for line in lines if line.what == WITHDRAWN}
+    for pseudonym in pseudonyms:
+        if pseudonym not in told:
+            site_ledger(folder).append(WITHDRAWN, pseudonym=pseudonym)
 
 
 def _pseudonym_key(folder: Path) -> bytes:
@@ -143,7 +155,7 @@ def _write_withdrawn(folder: Path, key: bytes, since: dict[str, str]) -> None:
 
 def what_remains(folder: Path) -> list[str]:
     """What was done with this hospital's cases before now and cannot be taken back, in words."""
-    lines = read_ledger(site_ledger(folder).path)
+    lines = read_ledger(ledger_path(folder))
     rounds = [line for line in lines if line.what == SENT and line.facts.get("kind") == ROUND]
     releases = sorted(path.name for path in (folder / INBOX).glob(f"*{RELEASE_SUFFIX}"))
     since = f", {rounds[0].time[:10]} to {rounds[-1].time[:10]}" if rounds else ""

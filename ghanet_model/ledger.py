@@ -96,6 +96,7 @@ class Ledger:
 
     def _append(self, handle: int, what: str, facts: Mapping[str, Scalar]) -> Line:
         before = _newest(handle)
+        _catch_up(self.path, before)
         bare = Line(
             number=before.number + 1 if before else 1,
             time=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -109,8 +110,7 @@ class Ledger:
         _write_all(handle, line.content + b"\n")
         if line.number == 1:
             sync_folder(self.path.parent)
-        head = {"number": line.number, "digest": line.digest}
-        write_atomic(_head_of(self.path), canonical_json(head))
+        _write_head(self.path, line)
         return line
 
 
@@ -190,17 +190,42 @@ def require_signed(line: Line, *, public_pem: bytes) -> None:
 
 def _require_whole_end(path: Path, lines: list[Line]) -> None:
     """The head may be one line behind, after a power cut; never one of lines that are not there."""
+    number, digest = _read_head(path)
+    if number not in (len(lines), len(lines) - 1):
+        raise LedgerError(f"the ledger has {len(lines)} lines, but line {number} was written")
+    if number and lines[number - 1].digest != digest:
+        raise LedgerError(f"ledger line {number} is another than was written")
+
+
+def _catch_up(path: Path, newest: Line | None) -> None:
+    """Bring a head that is one line behind up to date; refuse to go on from a shortened ledger."""
+    number, digest = _read_head(path)
+    here = newest.number if newest else 0
+    if newest and number == here - 1:
+        _write_head(path, newest)
+    elif number != here or (newest and digest != newest.digest):
+        raise LedgerError(
+            f"the ledger ends with line {here}, but line {number} was written",
+            hint="restore the ledger and its .head from the same backup",
+        )
+
+
+def _read_head(path: Path) -> tuple[int, str]:
+    """Number and digest of the newest line that was written; 0 if none ever was."""
     try:
         head = json.loads(_head_of(path).read_bytes())
-        number, digest = head["number"], head["digest"]
+        return int(head["number"]), str(head["digest"])
     except FileNotFoundError:
-        if len(lines) > 1:
-            raise LedgerError(f"{_head_of(path).name} is missing") from None
-        return
-    except (ValueError, KeyError, TypeError):
+        return 0, ""
+    except (OSError, ValueError, KeyError, TypeError):
         raise LedgerError(f"{_head_of(path).name} is damaged") from None
-    if number not in (len(lines), len(lines) - 1) or lines[number - 1].digest != digest:
-        raise LedgerError(f"the ledger has {len(lines)} lines, but line {number} was written")
+
+
+def _write_head(path: Path, line: Line) -> None:
+    try:
+        write_atomic(_head_of(path), canonical_json({"number": line.number, "digest": line.digest}))
+    except OSError as error:
+        raise LedgerError(f"the ledger cannot be written ({error.strerror})") from None
 
 
 def _head_of(path: Path) -> Path:

@@ -131,3 +131,14 @@ def test_leaving_twice_is_once(home: Path) -> None:
     """The day stays the first one."""
     first = leave(home)
     assert leave(home) == first == json.loads((home / "left.json").read_text())["since"]
+
+
+def test_a_withdrawal_that_was_cut_off_gets_its_line(home: Path) -> None:
+    """The case was out at once; the command again writes what the ledger lacks."""
+    known = frozenset([CASE])
+    withdraw(home, [CASE], known=known)
+    for path in (home / "ledger").iterdir():
+        path.unlink()
+    withdraw(home, [CASE], known=known)
+    lines = read_ledger(site_ledger(home).path)
+    assert [line.what for line in lines] == [WITHDRAWN]

@@ -144,3 +144,22 @@ def test_a_newest_line_that_is_damaged_stops_the_next(ledger: Ledger) -> None:
     ledger.path.write_bytes(content[:-3] + b"x}\n")
     with pytest.raises(LedgerError, match="damaged"):
         ledger.append(SENT, round=6)
+
+
+@pytest.mark.parametrize("left", [0, 4])
+def test_a_shortened_ledger_is_not_gone_on_with(ledger: Ledger, left: int) -> None:
+    """A next line would hide that the end, or all of it, was taken away."""
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.path.write_bytes(b"".join(lines[:left]))
+    with pytest.raises(LedgerError, match=f"ends with line {left}, but line 5 was written"):
+        ledger.append(SENT, round=6)
+
+
+def test_a_head_that_cannot_be_written_stops_after_one_line(ledger: Ledger) -> None:
+    """However often it is tried, the ledger stays one that can be proven."""
+    head = ledger.path.with_suffix(".head")
+    before = head.read_bytes()
+    ledger.append(SENT, round=5)
+    head.write_bytes(before)  # as if the disk had been full after the line
+    ledger.append(SENT, round=6)
+    assert len(verify(ledger)) == 7

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from ghanet_model.bag import Bags, Outcome
 from ghanet_model.change import change_of
 from ghanet_model.errors import CohortError, GenesError, ReleaseError, SettingsError, StudyError
 from ghanet_model.files import sha256, write_atomic
-from ghanet_model.genes import GenePanel, gene_sums
+from ghanet_model.genes import GenePanel
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.metrics import EvaluationSums, told
 from ghanet_model.network import DECODERS, Network, new_model
@@ -33,51 +33,17 @@ from ghanet_model.wire import DELIVERY, FEW_CASES, ROUND, STATISTICS
 
 from .approval import require_approved
 from .bags import SiteBags, evaluation_bags, training_bags
-from .cache import FeatureCache
 from .cohort import Cohort
-from .config import SiteConfig, read_site
+from .config import read_site
 from .consent import require_member
-from .features import FeatureFolder, find_features
-from .held import Held, incoming_weights
+from .features import FeatureFolder
+from .held import incoming_weights
 from .memory import Memory
+from .site import Site
+from .statistics import sums_for
 from .watched import Watched
 
 INBOX = "inbox"
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A hospital ready to answer one message."""
-
-    config: SiteConfig
-    study: StudyConfig
-    memory: Memory  # what outlives the message
-    require_wanted: Callable[[], None]  # raises when nobody waits for the answer any more
-    notes: list[str]  # about the work, for this hospital's log only
-    progress: Callable[[int, int], None] | None = None  # told steps done and steps in all
-
-    @property
-    def least(self) -> int:
-        """The fewest cases that a sum which leaves may be over."""
-        return self.config.policy.least(self.study)
-
-    def cohort(self) -> Cohort:
-        """Its cases; refuses tables with a problem."""
-        return self.memory.cohort(self.config, self.study)
-
-    def features(self) -> FeatureFolder:
-        """Its feature files."""
-        return find_features(self.config.features)
-
-    @property
-    def cache(self) -> FeatureCache:
-        """Features in memory."""
-        return self.memory.cache(self.config)
-
-    @property
-    def held(self) -> Held:
-        """The global weights that it received last."""
-        return self.memory.held(self.config)
 
 
 def open_site(
@@ -125,13 +91,9 @@ def require_study(site: Site, digest: str) -> None:
 
 
 def answer_statistics(site: Site, ask: StatisticsAsk) -> StatisticsReply:
-    """Sums over the genes of training cases."""
+    """Sums over this hospital's cases."""
     require_study(site, ask.study)
-    genes = site.cohort().training_genes
-    if genes is None:
-        raise GenesError("asked for gene sums, but site.yaml names no gene table")
-    study = site.study
-    return StatisticsReply(gene_sums(genes, clip=study.gene_clip, minimum_cases=site.least))
+    return StatisticsReply(ask.topic, sums_for(site, ask))
 
 
 def answer_round(site: Site, ask: RoundAsk) -> RoundReply:

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from ghanet_model.bounds import require_possible_move
 from ghanet_model.errors import GateError, GHANetError, LedgerError, ProtocolError, WeightsError
-from ghanet_model.genes import candidate_columns
 from ghanet_model.ledger import REFUSED, SENT
 from ghanet_model.metrics import EvaluationSums, told
-from ghanet_model.protocol import RoundAsk, RoundReply, StatisticsReply
+from ghanet_model.protocol import RoundAsk, RoundReply, StatisticsAsk, StatisticsReply
 from ghanet_model.record import Record, digest_of
+from ghanet_model.topics import question_of
 from ghanet_model.wire import ERROR, MESSAGE_TYPES, ROUND, STATISTICS
 
-from .answers import Site
 from .frames import Frame
 from .ledger import ledger_path, require_writable, sent_in_a_day, site_ledger
 from .schema import schema_of
+from .site import Site
 from .sitelog import log_refusal
 
 log = logging.getLogger("ghanet")
@@ -109,7 +109,7 @@ def examine(site: Site, kind: str, asked: Record, record: Record) -> Passed:
     try:
         passed = Passed(blob)
         if kind == STATISTICS:
-            passed = replace(passed, cases=_gene_cases(site, record))
+            passed = replace(passed, cases=_cases_of_sums(site, asked, record))
         elif ask and base is not None:
             reply = RoundReply.from_record(record)
             _require_round(site, ask, reply)
@@ -125,13 +125,13 @@ def examine(site: Site, kind: str, asked: Record, record: Record) -> Passed:
     return passed
 
 
-def _gene_cases(site: Site, record: Record) -> int:
-    """The most cases that a column's sums are over; each is over none, or over enough."""
-    columns = len(candidate_columns(site.study))
-    count = StatisticsReply.from_record(record, columns=columns).sums.count
-    if ((count > 0) & (count < site.least)).any():
-        raise GateError(f"class sums: a gene column over fewer than {site.least} cases")
-    return int(count.max(initial=0))
+def _cases_of_sums(site: Site, asked: Record, record: Record) -> int:
+    """The most cases that a sum is over; each is over none, or over enough."""
+    ask = StatisticsAsk.from_record(asked)
+    question = question_of(ask.topic, ask.question, site.study)
+    sums = StatisticsReply.from_record(record, question, site.study).sums
+    question.require_enough(sums, site.least)
+    return question.cases(sums)
 
 
 def _require_round(site: Site, ask: RoundAsk, reply: RoundReply) -> None:

@@ -7,19 +7,28 @@ from pathlib import Path
 
 from ghanet_model.bounds import change_in
 from ghanet_model.errors import GateError, GHANetError
-from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups, gene_sums, make_panel
+from ghanet_model.genes import (
+    GeneMoments,
+    GenePanel,
+    candidate_columns,
+    candidate_groups,
+    gene_sums,
+    make_panel,
+)
 from ghanet_model.network import DECODERS, new_model
 from ghanet_model.protocol import RoundAsk, StatisticsAsk
+from ghanet_model.question import text_of
 from ghanet_model.record import Record, Vector
 from ghanet_model.release import model_config
 from ghanet_model.study import StudyConfig, read_study
 from ghanet_model.weights import Arrays, fingerprint_of, weights_of
 from ghanet_model.wire import ROUND, STATISTICS
 
-from .answers import Site, answer, open_site
+from .answers import answer, open_site
 from .config import read_site
 from .gate import examine
 from .memory import Memory
+from .site import Site
 
 GENES, ASSOCIATION, SURVIVAL = "gene decoders", "association", "survival"  # branches
 
@@ -101,7 +110,7 @@ def _first_questions(site: Site) -> Iterator[Question]:
     why = "nothing was asked yet; the gene panel is a stand-in: all genes of the study"
     panel = _stand_in_panel(study)
     if genes is not None:
-        asked = StatisticsAsk(study.digest).to_record()
+        asked = StatisticsAsk(study.digest, GeneMoments.topic, text_of(GeneMoments())).to_record()
         yield Question(STATISTICS, asked, "gene sums, which are asked for once, before round 1")
         sums = gene_sums(genes, clip=study.gene_clip, minimum_cases=site.least)
         panel = make_panel(study, sums, sites=1)

@@ -10,18 +10,17 @@ import numpy as np
 
 from ghanet_model.errors import GateError
 from ghanet_model.files import sha256
-from ghanet_model.genes import candidate_columns
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import DECODERS
-from ghanet_model.protocol import DeliveryAsk, RoundAsk
+from ghanet_model.protocol import DeliveryAsk, RoundAsk, StatisticsAsk
 from ghanet_model.record import Record, Scalar
 from ghanet_model.study import BFLOAT16, StudyConfig
 from ghanet_model.sums import values_of
+from ghanet_model.topics import question_of
 from ghanet_model.weights import Arrays
 from ghanet_model.wire import DELIVERY, FEW_CASES, STATISTICS
 
 VALUES_BYTES, NAME_BYTES = 2048, 256  # of all scalars; of an array's name, type, shape and place
-VECTORS = ("count", "total", "squares", "sites")  # of gene sums
 
 Form = tuple[np.dtype[Any], tuple[int, ...]]  # of an array: type and shape
 
@@ -79,15 +78,17 @@ def schema_of(
         kind: of the question.
         asked: the question.
         record: the answer; only the presence of sums and its numbers of cases are looked at.
-        study: names the candidate columns and the precision.
+        study: what shapes follow from.
         base: the weights that a round started from, None where they are not held.
 
     Raises:
         GateError: an answer to no question of ours, or to more than was asked.
     """
     if kind == STATISTICS:
-        form = (np.dtype(np.float64), (len(candidate_columns(study)),))
-        return Schema(arrays=dict.fromkeys(VECTORS, form))
+        ask = StatisticsAsk.from_record(asked)
+        shapes = question_of(ask.topic, ask.question, study).shapes(study)
+        forms = {name: (np.dtype(np.float64), shape) for name, shape in shapes.items()}
+        return Schema(texts={"topic": (ask.topic,)}, arrays=forms)
     if kind == DELIVERY:
         digest = sha256(DeliveryAsk.from_record(asked).content)
         return Schema(texts={"sha256": (digest,)})

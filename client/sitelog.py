@@ -54,7 +54,8 @@ def describe(
         seconds: from question to answer.
         notes: where the time went, in words; they stay in this line.
     """
-    done = {STATISTICS: "sent gene sums", DELIVERY: "received a release"}.get(kind, kind)
+    done = f"sent sums: {values['topic']}" if kind == STATISTICS else kind
+    done = "received a release" if kind == DELIVERY else done
     if kind == ROUND:
         cases = values["cases"]
         did = f"trained on {cases} cases" if cases else "evaluated"

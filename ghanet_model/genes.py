@@ -8,13 +8,16 @@ those of the pooled table.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GenesError
+from .errors import GateError, GenesError, ProtocolError
+from .question import Shapes, require_keys
+from .question import Sums as Arrays
 from .study import StudyConfig
+from .sums import can_be
 
 SMALLEST_SD = 1e-6  # below this a column is constant
 
@@ -55,6 +58,41 @@ class GeneSums:
             squares=self.squares + other.squares,
             sites=self.sites + other.sites,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GeneMoments:
+    """The question for sums over the genes of training cases."""
+
+    topic: ClassVar[str] = "gene moments"
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
+        """It has no parts."""
+        require_keys(value, (), cls.topic)
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        """It has no parts."""
+        return {}
+
+    def shapes(self, study: StudyConfig) -> Shapes:
+        """One number per candidate column."""
+        return dict.fromkeys(GeneSums.__slots__, (len(candidate_columns(study)),))
+
+    def require_possible(self, sums: Arrays, study: StudyConfig) -> None:  # noqa: ARG002
+        """See ``sums.can_be``."""
+        if not can_be(GeneSums(**sums)):
+            raise ProtocolError("message has gene sums that no cohort can have")
+
+    def require_enough(self, sums: Arrays, least: int) -> None:
+        """Each column's sums are over none, or over enough."""
+        if ((sums["count"] > 0) & (sums["count"] < least)).any():
+            raise GateError(f"class sums: a gene column over fewer than {least} cases")
+
+    def cases(self, sums: Arrays) -> int:
+        """Of the column that most cases have."""
+        return int(sums["count"].max(initial=0))
 
 
 def gene_sums(values: NDArray[np.floating[Any]], *, clip: float, minimum_cases: int) -> GeneSums:

@@ -11,57 +11,65 @@ import numpy as np
 
 from .change import Change
 from .errors import ProtocolError
-from .genes import GeneSums
 from .metrics import EvaluationSums
-from .record import Record
-from .sums import can_be, sums_of, values_of
+from .question import Question, Sums
+from .record import LARGEST, Record
+from .study import StudyConfig
+from .sums import sums_of, values_of
 from .weights import Arrays, Update
 from .wire import FEW_CASES
 
 
 @dataclass(frozen=True, slots=True)
 class StatisticsAsk:
-    """Coordinator asks a site with genes for its sums over genes."""
+    """Coordinator asks a site for sums; about a model, for sums over what it predicts."""
 
     study: str  # digest
+    topic: str
+    question: str  # JSON, see ``topics``
+    base: str = ""  # fingerprint of the weights that it is about; "": about none
+    panel: str = ""  # GenePanel as JSON, the shape of a model
+    weights: Arrays = field(default_factory=dict)  # whole, or nothing
 
     def to_record(self) -> Record:
         """For the wire."""
-        return Record({"study": self.study})
+        keys = ("study", "topic", "question", "base", "panel")
+        return Record({key: getattr(self, key) for key in keys}, self.weights)
 
     @classmethod
     def from_record(cls, record: Record) -> "StatisticsAsk":
-        """From the wire."""
-        return cls(record.text("study"))
+        """From the wire; question and arrays are checked against study and model later."""
+        keys = ("study", "topic", "question", "base", "panel")
+        return cls(**{key: record.text(key) for key in keys}, weights=_arrays_of(record))
 
 
 @dataclass(frozen=True, slots=True)
 class StatisticsReply:
-    """A site's sums over its training cases' genes; the sum over sites is all that is used."""
+    """A site's sums, arrays of fixed shape that add."""
 
-    sums: GeneSums
+    topic: str
+    sums: Sums
 
     def to_record(self) -> Record:
         """For the wire."""
-        arrays = {
-            "count": self.sums.count,
-            "total": self.sums.total,
-            "squares": self.sums.squares,
-            "sites": self.sums.sites,
-        }
-        return Record({}, {key: np.asarray(a, np.float64) for key, a in arrays.items()})
+        arrays = {name: np.asarray(array, np.float64) for name, array in self.sums.items()}
+        return Record({"topic": self.topic}, arrays)
 
     @classmethod
-    def from_record(cls, record: Record, *, columns: int) -> "StatisticsReply":
-        """From the wire; ``columns`` is how many candidate columns the study has."""
-        count, total, squares, sites = (
-            np.asarray(record.array(key, np.float64, columns), np.float64)
-            for key in ("count", "total", "squares", "sites")
-        )
-        sums = GeneSums(count=count, total=total, squares=squares, sites=sites)
-        if not can_be(sums):
-            raise ProtocolError("message has gene sums that no cohort can have")
-        return cls(sums)
+    def from_record(
+        cls, record: Record, question: Question, study: StudyConfig
+    ) -> "StatisticsReply":
+        """From the wire: an answer to this question, with sums that a cohort can have."""
+        shapes, arrays = question.shapes(study), _arrays_of(record)
+        if record.text("topic") != question.topic or set(arrays) != set(shapes):
+            raise ProtocolError(f"message is no answer about {question.topic}")
+        for name, shape in shapes.items():
+            if arrays[name].dtype != np.float64 or arrays[name].shape != shape:
+                raise ProtocolError(f"message has '{name}' of another type or shape")
+            if not np.isfinite(arrays[name]).all() or np.abs(arrays[name]).max(initial=0) > LARGEST:
+                raise ProtocolError(f"message has '{name}' that is not finite or too large")
+        question.require_possible(arrays, study)
+        return cls(question.topic, arrays)
 
 
 @dataclass(frozen=True, slots=True)

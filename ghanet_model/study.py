@@ -18,6 +18,15 @@ STUDY_FILE = "study.yaml"
 RELEASE_SUFFIX = ".ghanet"  # a study's release is NAME.ghanet
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # names that become file names
 FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")
+ALL, FDR, TOP = SELECTIONS = ("all", "fdr", "top")  # of genes
+LAST, VALIDATION = ROUND_CHOICES = ("last", "validation")
+_WORDS = {
+    "preset": tuple(PRESETS),
+    "training_precision": PRECISIONS,
+    "exchange_precision": PRECISIONS,
+    "gene_selection": SELECTIONS,
+    "selected_round": ROUND_CHOICES,
+}
 MOST_GROUPS, MOST_EDGES = 500, 120  # a study that asks for more asks for a giant model
 _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
@@ -25,6 +34,8 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda value: 1 <= value <= 65_536,
         "1 to 65536",
     ),
+    (("gene_selection_top",), lambda value: 1 <= value <= 65_536, "1 to 65536"),
+    (("replicates",), lambda value: 1 <= value <= 5_000, "1 to 5000"),
     (
         ("gene_clip", "learning_rate", "round_minutes"),
         lambda value: 0 < value < math.inf,
@@ -36,7 +47,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         "0 or more",
     ),
     (
-        ("dropout", "held_out"),
+        ("dropout", "held_out", "validation", "feature_similarity", "gene_selection_level"),
         lambda value: 0 <= value < 1,
         "from 0 up to, not including, 1",
     ),
@@ -58,7 +69,11 @@ class StudyConfig:
     gene_groups: str  # CSV or GMT file beside study.yaml; a name only, not part of the digest
     groups: Groups  # (group, symbols), from gene_groups
     gene_types: tuple[str, ...] = ("rnaseq", "cnv", "mut")
-    gene_clip: float = 5.0  # values are clipped to +-this before any sum, in the tables' units
+    gene_clip: float = 3.0  # values are clipped to +-this, in robust standard deviations
+    gene_selection: str = ALL  # genes to learn: all; fdr: by Benjamini-Hochberg; top: per group
+    gene_selection_level: float = 0.05  # of fdr: share of false discoveries
+    gene_selection_top: int = 50  # of top: genes per group, those with the smallest p
+    feature_similarity: float = 0.5  # hospitals whose features are less like the others' are named
     preset: str = "published"
     rounds: int = 20
     local_epochs: int = 1
@@ -68,6 +83,10 @@ class StudyConfig:
     dropout: float = 0.25
     gene_loss_weight: float = 0.3
     held_out: float = 0.2  # share of cases kept for evaluation where tables have no 'split'
+    validation: float = 0.0  # share of training cases kept to choose the round and fit the stack
+    selected_round: str = LAST  # which model is released: of the last round, or by validation
+    train_alone: bool = False  # hospitals also train a model of their own, to be compared
+    replicates: int = 500  # of the bootstrap behind intervals
     minimum_cases: int = 10  # no sum over fewer cases leaves a site
     minimum_sites: int = 0  # training sites a round needs; 0: every one of the roster
     training_precision: str = FLOAT32  # of forward passes; bfloat16: faster on newer machines
@@ -79,11 +98,11 @@ class StudyConfig:
         """Refuse what cannot work, before any site sees it."""
         if not NAME.fullmatch(self.name):
             raise _wrong("name", self.name, "small letters, digits and '-', 63 at most")
-        if self.preset not in PRESETS:
-            raise _wrong("preset", self.preset, f"one of {', '.join(PRESETS)}")
-        for key in ("training_precision", "exchange_precision"):
-            if getattr(self, key) not in PRECISIONS:
-                raise _wrong(key, getattr(self, key), f"one of {', '.join(PRECISIONS)}")
+        for key, words in _WORDS.items():
+            if getattr(self, key) not in words:
+                raise _wrong(key, getattr(self, key), f"one of {', '.join(words)}")
+        if self.selected_round == VALIDATION and not self.validation:
+            raise _wrong("validation", self.validation, "a share above 0, or selected_round: last")
         if len(self.groups) > MOST_GROUPS or len(self.time_bin_edges) > MOST_EDGES:
             raise SettingsError(
                 f"{STUDY_FILE}: {len(self.groups)} gene groups, {len(self.time_bin_edges)} edges",

@@ -2,18 +2,21 @@
 
 import math
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .errors import ProtocolError
-from .genes import GeneSums
 from .metrics import Concordance, EvaluationSums
 from .record import LARGEST, Record, Scalar
+
+if TYPE_CHECKING:
+    from .genes import GeneSums
 
 SLACK = 1 + 1e-9  # of rounding, in sums that are checked against each other
 
 
-def can_be(sums: GeneSums) -> bool:
+def can_be(sums: "GeneSums") -> bool:
     """Whether a cohort can have these sums: (sum v)^2 <= n sum v^2, and 0 where not measured."""
     count, total, squares, sites = sums.count, sums.total, sums.squares, sums.sites
     if (count < 0).any() or (count % 1).any() or (squares < 0).any():

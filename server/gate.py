@@ -4,6 +4,7 @@ Size is looked at before anything is decoded, then names, shapes, types and valu
 hospital with its number of cases can have come to it. What does not pass is refused with a reason.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from ghanet_model.bounds import require_possible_move
 from ghanet_model.errors import ProtocolError, RefusedError, WeightsError
-from ghanet_model.genes import GeneSums
 from ghanet_model.network import DECODERS
 from ghanet_model.protocol import RoundReply, StatisticsReply
+from ghanet_model.question import Question, Sums
 from ghanet_model.record import Record
 from ghanet_model.study import BFLOAT16, StudyConfig
 from ghanet_model.weights import Arrays, check_same_shape
@@ -50,9 +51,10 @@ class Expected:
         return HEADER + names + width * sum(array.size for array in self.like.values())
 
 
-def most_statistics_bytes(columns: int) -> int:
-    """Four float64 vectors of the candidate columns, with their names."""
-    return HEADER + 4 * (PER_ARRAY + 8 * columns)
+def most_bytes_of(question: Question, study: StudyConfig) -> int:
+    """The arrays of an answer about sums, with their names."""
+    shapes = question.shapes(study).values()
+    return HEADER + sum(PER_ARRAY + 8 * math.prod(shape) for shape in shapes)
 
 
 def opened(values: Mapping[str, object], blob: NDArray[np.uint8], *, most: int) -> Record | str:
@@ -76,14 +78,14 @@ def _is_small(values: Mapping[str, object]) -> bool:
     return len(values) <= MOST_VALUES and all(len(text) <= MOST_TEXT for text in texts)
 
 
-def read_statistics(record: Record, member: Member, *, columns: int) -> GeneSums:
-    """Gene sums that this hospital can have.
+def read_sums(record: Record, member: Member, question: Question, study: StudyConfig) -> Sums:
+    """Sums that this hospital can have.
 
     Raises:
         ProtocolError: not such sums, or more cases than were approved.
     """
-    sums = StatisticsReply.from_record(record, columns=columns).sums
-    _require_approved(int(sums.count.max(initial=0)), member)
+    sums = StatisticsReply.from_record(record, question, study).sums
+    _require_approved(question.cases(sums), member)
     return sums
 
 

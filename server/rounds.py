@@ -12,24 +12,24 @@ from operator import add
 
 from ghanet_model.errors import StudyError
 from ghanet_model.files import write_json
-from ghanet_model.genes import GenePanel, GeneSums, candidate_columns, make_panel
+from ghanet_model.genes import GeneMoments, GenePanel, GeneSums, make_panel
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import new_model
-from ghanet_model.protocol import RoundReply, StatisticsAsk
+from ghanet_model.protocol import RoundReply
 from ghanet_model.record import Record
 from ghanet_model.release import model_config
 from ghanet_model.weights import weights_of
-from ghanet_model.wire import STATISTICS
 
 from . import progress
 from .aggregate import Contribution, apply_updates
 from .asks import ask_round, expected_of, round_asks
 from .checkpoint import Checkpoint, RoundRecord, SiteRound, read_checkpoint, write_checkpoint
-from .gate import most_statistics_bytes, read_reply, read_statistics
-from .intake import Answers, Question, ask_all, require
+from .gate import read_reply
+from .intake import Answers, require
 from .roster import Roster
 from .run import Run, Traffic, gather, grace_for, quorum, refreshed
 from .spool import clear_spool, read_update, write_update
+from .statistics import ask_sums
 
 PANEL_FILE, FINAL_FILE = "panel.json", "final.json"
 
@@ -60,19 +60,12 @@ def _ask_statistics(run: Run) -> list[GeneSums]:
     The panel is fixed once for the whole study, so none may be missing: one whose sums cannot be
     used ends the run here, where nothing is trained yet, until it is mended or revoked.
     """
-    asked = {member.name: member for member in run.roster.with_genes()}
-    columns = len(candidate_columns(run.study))
-    ask = StatisticsAsk(run.study.digest).to_record()
-    answers = ask_all(
-        run,
-        Question(STATISTICS, dict.fromkeys(asked, ask), most=most_statistics_bytes(columns)),
-        lambda name, record: read_statistics(record, asked[name], columns=columns),
-    )
+    answers = ask_sums(run, GeneMoments(), run.roster.with_genes())
     still = {member.name for member in run.roster_now().with_genes()}
     missing = {name: why for name, why in answers.left_out.items() if name in still}
     needed = max(1, len(answers.good) + len(missing))
     require(1, len(answers.good), needed, missing, "statistics")
-    return list(answers.good.values())
+    return [GeneSums(**sums) for sums in answers.good.values()]
 
 
 def start_or_resume(run: Run, panel: GenePanel) -> Checkpoint:

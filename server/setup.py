@@ -31,7 +31,8 @@ feature_width: 1024           # numbers per patch
 time_bin_edges: [12, 36, 60]  # months; survival is estimated at each, never beyond the last
 gene_groups: gene_groups.csv  # one column of gene symbols per group; or a GMT file
 gene_types: [rnaseq, cnv]     # columns of gene tables are SYMBOL_rnaseq, SYMBOL_cnv
-gene_clip: 5.0                # gene values are clipped to -5 ... 5 before any sum
+gene_clip: 3.0                # gene values are clipped to -3 ... 3 robust standard deviations
+gene_selection: all           # fdr: genes that differ by outcome; top: the best of each group
 preset: published             # the paper's widths; compact: narrow; abmil: gated pooling only
 rounds: 20
 local_epochs: 1               # passes over a hospital's cases per round
@@ -41,6 +42,9 @@ weight_decay: 0.00001
 dropout: 0.25
 gene_loss_weight: 0.3
 held_out: 0.2                 # share kept for evaluation where a table has no column 'split'
+validation: 0.0               # share of the others kept to choose a round and fit the stack
+selected_round: last          # the released model; validation: of the best round there
+train_alone: false            # true: hospitals also train a model each, to be compared
 minimum_cases: 10             # no sum over fewer cases leaves a hospital
 minimum_sites: 0              # training hospitals a round needs; 0: all of them
 training_precision: float32   # bfloat16: faster, on CPUs and GPUs that compute in it

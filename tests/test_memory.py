@@ -8,8 +8,9 @@ from local import edit
 from support import approve_as_it_is, write_site
 
 from client import memory
-from client.answers import Site, open_site
+from client.answers import open_site
 from client.memory import Memory, stamp_of
+from client.site import Site
 from ghanet_model.errors import CohortError, SettingsError
 
 

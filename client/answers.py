@@ -1,6 +1,5 @@
 """What a hospital answers: statistics, a round, a delivery. No Flower, no network here."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +10,7 @@ import torch
 from ghanet_model.bag import Bags, Outcome
 from ghanet_model.change import change_of
 from ghanet_model.errors import CohortError, GenesError, ReleaseError, SettingsError, StudyError
-from ghanet_model.files import sha256, write_atomic
-from ghanet_model.genes import GenePanel
+from ghanet_model.files import write_atomic
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.metrics import EvaluationSums, told
 from ghanet_model.network import DECODERS, Network, new_model
@@ -27,18 +25,26 @@ from ghanet_model.protocol import (
 from ghanet_model.record import Record
 from ghanet_model.release import model_config, verify_release
 from ghanet_model.study import BFLOAT16, RELEASE_SUFFIX, StudyConfig, read_study
-from ghanet_model.training import TrainingReport, TrainingSettings, evaluate, train
+from ghanet_model.training import (
+    TrainingReport,
+    TrainingSettings,
+    evaluate,
+    round_seed,
+    train,
+)
 from ghanet_model.weights import Arrays, Update, load_weights, weights_of
 from ghanet_model.wire import DELIVERY, FEW_CASES, ROUND, STATISTICS
 
+from .alone import train_alone
 from .approval import require_approved
-from .bags import SiteBags, evaluation_bags, training_bags
+from .bags import SiteBags, evaluation_bags, training_bags, validation_bags
 from .cohort import Cohort
 from .config import read_site
 from .consent import require_member
 from .features import FeatureFolder
 from .held import incoming_weights
 from .memory import Memory
+from .predictions import panel_of
 from .site import Site
 from .statistics import sums_for
 from .watched import Watched
@@ -101,7 +107,7 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
     began = time.monotonic()
     require_study(site, ask.study)
     torch.set_num_threads(site.config.threads)
-    panel = _panel_of(ask, site.study)
+    panel = panel_of(ask.panel, site.study)
     model, held = new_model(model_config(site.study, panel), seed=site.study.seed), site.held
     weights = incoming_weights(ask, held, lambda: weights_of(model))
     load_weights(model, weights)
@@ -114,6 +120,7 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
         site, model, cohort, features, trains=ask.train or ask.training_risk
     )
     risk = _sums_if_enough(site, model, bags)[0] if ask.training_risk else None
+    validation = _validate(site, model, cohort, features, ask)
     reply = RoundReply(
         number=ask.number,
         base=ask.base,
@@ -124,11 +131,14 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
         seconds=time.monotonic() - began,
         evaluation=evaluation,
         training_risk=risk,
+        validation=validation,
         withheld=why,
     )
     if not ask.train:
         return reply
     report = train_round(site, model, bags, ask)
+    if site.study.train_alone and site.memory.durable:
+        train_alone(site, panel, bags, number=ask.number, use_genes=ask.genes)
     site.notes.append(str(report.times))
     events, gene_cases = sum(outcome.event for outcome in _known(bags)), sum(bags.has_genes)
     return replace(
@@ -176,11 +186,6 @@ def train_round(site: Site, model: Network, bags: SiteBags, ask: RoundAsk) -> Tr
     )
 
 
-def round_seed(study: StudyConfig, number: int, name: str) -> int:
-    """A seed that belongs to this study, round and hospital, the same after any restart."""
-    return int(sha256(f"{study.seed}|{number}|{name}".encode())[:15], 16)
-
-
 def answer_delivery(site: Site, ask: DeliveryAsk) -> DeliveryReply:
     """Put a release into the inbox if it is signed by the key of the invitation."""
     require_study(site, ask.study)
@@ -190,13 +195,6 @@ def answer_delivery(site: Site, ask: DeliveryAsk) -> DeliveryReply:
         raise ReleaseError("delivered release belongs to another study")
     write_atomic(site.config.folder / INBOX / f"{release.name}{RELEASE_SUFFIX}", ask.content)
     return DeliveryReply(release.sha256)
-
-
-def _panel_of(ask: RoundAsk, study: StudyConfig) -> GenePanel:
-    try:
-        return GenePanel.from_json(json.loads(ask.panel), study=study)
-    except (ValueError, RecursionError):
-        raise GenesError("gene panel: not JSON") from None
 
 
 def _known(bags: SiteBags) -> list[Outcome]:
@@ -209,6 +207,16 @@ def _evaluate(
     """Sums over cases that training never sees."""
     bags = evaluation_bags(cohort, features, study=site.study, trains=trains, cache=site.cache)
     return _sums_if_enough(site, model, bags)
+
+
+def _validate(
+    site: Site, model: Network, cohort: Cohort, features: FeatureFolder, ask: RoundAsk
+) -> EvaluationSums | None:
+    """Sums over the cases by which a round is chosen, where this hospital trains."""
+    if not (ask.train or ask.training_risk) or not site.study.validation:
+        return None
+    bags = validation_bags(cohort, features, study=site.study, cache=site.cache)
+    return _sums_if_enough(site, model, bags)[0]
 
 
 def _sums_if_enough(site: Site, model: Network, bags: Bags) -> tuple[EvaluationSums | None, str]:

@@ -84,7 +84,7 @@ def training_bags(
     panel: GenePanel | None = None,
     cache: FeatureCache | None = None,
 ) -> SiteBags:
-    """Cases that training may see: with an outcome and not held out."""
+    """Cases that training may see: with an outcome, not held out, not of validation."""
     chosen = [i for i, case in enumerate(cohort.cases) if case.can_train]
     return _bags(cohort, chosen, features, study=study, panel=panel, cache=cache)
 
@@ -106,6 +106,18 @@ def evaluation_bags(
         for i, case in enumerate(cohort.cases)
         if case.outcome is not None and (case.held_out or not trains)
     ]
+    return _bags(cohort, chosen, features, study=study, panel=None, cache=cache)
+
+
+def validation_bags(
+    cohort: Cohort,
+    features: FeatureFolder,
+    *,
+    study: StudyConfig,
+    cache: FeatureCache | None = None,
+) -> SiteBags:
+    """Cases that training does not see and evaluation does not either."""
+    chosen = [i for i, case in enumerate(cohort.cases) if case.outcome and case.validation]
     return _bags(cohort, chosen, features, study=study, panel=None, cache=cache)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ghanet_model.errors import CohortError
 
 from .config import Columns
+from .covariates import PATIENT_COVARIATES, covariate_columns
 from .delimited import letters_of
 
 PATIENT, SAMPLE, SYMBOL = "PATIENT_ID", "SAMPLE_ID", "Hugo_Symbol"
@@ -128,7 +129,9 @@ def _named_columns(columns: Columns) -> Columns:
         time = default.time if columns.start else start + _MONTHS
     if event == default.event:
         event = (time.removesuffix(_MONTHS) if time.endswith(_MONTHS) else "OS") + _STATUS
-    return replace(columns, case_id=PATIENT, time=time, event=event)
+    usual, wanted = covariate_columns(default), covariate_columns(columns)
+    own = {k: PATIENT_COVARIATES[k] for k, name in wanted.items() if name == usual[k]}
+    return replace(columns, case_id=PATIENT, time=time, event=event, **own)
 
 
 def _metas(folder: Path) -> list[_Meta]:

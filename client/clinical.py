@@ -11,6 +11,7 @@ from ghanet_model.study import StudyConfig
 from ghanet_model.survival import time_bin_of
 
 from .config import Columns, SiteConfig
+from .covariates import USUAL, covariate_columns, read_covariates
 from .outcomes import event_column, read_events, read_follow_up, time_columns
 from .table import Problem, Rule, Table, id_rules, is_broken
 from .tables import read_table
@@ -24,6 +25,7 @@ class Known:
 
     outcome: Outcome = field(repr=False)
     held_out: bool
+    covariates: tuple[float, ...] = field(repr=False)  # age, female, grade, stage; NaN: unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,11 @@ def read_clinical(path: Path, columns: Columns, config: SiteConfig, study: Study
         config: units, date order and words of this site.
         study: time bins, and which share is held out where the table has no split.
     """
-    optional = [columns.split] if columns.split == Columns().split else []
+    usual = {Columns().split, *USUAL}
+    wanted = [columns.split, *covariate_columns(columns).values()]
+    optional = [column for column in wanted if column in usual]
     needed = [columns.case_id, *time_columns(columns), event_column(columns)]
-    needed += [] if optional else [columns.split]
+    needed += [column for column in wanted if column not in usual]
     numbers = () if columns.start else (columns.time,)
     table, problems = read_table(path, needed, optional=optional, numbers=numbers)
     if table is None:
@@ -57,17 +61,21 @@ def read_clinical(path: Path, columns: Columns, config: SiteConfig, study: Study
     follow_up = read_follow_up(table, config, columns)
     events = read_events(table, columns, config.event_words)
     held_out, split_rules = _held_out(table, columns, study)
-    rules = [*id_rules(ids, columns.case_id), *follow_up.rules, *events.rules, *split_rules]
+    covariates = read_covariates(table, columns)
+    own_rules = (*follow_up.rules, *events.rules, *split_rules, *covariates.rules)
+    rules = [*id_rules(ids, columns.case_id), *own_rules]
     cases = {}
-    for row in ids.index[~is_broken(rules) & follow_up.cells.notna().to_numpy(bool)]:
+    usable = ~is_broken(rules) & follow_up.cells.notna().to_numpy(bool)
+    for row, known in zip(ids.index[usable], covariates.numbers[usable].tolist(), strict=True):
         outcome = _outcome(follow_up.cells[row], events.cells[row], study)
-        cases[ids[row]] = Known(outcome, held_out=bool(held_out[row]))
+        cases[ids[row]] = Known(outcome, bool(held_out[row]), tuple(known))
     rows = {case_id: int(row) for row, case_id in reversed(list(ids.items())) if case_id}
-    found = (*problems, *follow_up.problems, *table.problems(rules))
+    found = (*problems, *follow_up.problems, *covariates.problems, *table.problems(rules))
     understood = (
         table.understood,
         follow_up.understood,
         events.understood,
+        *covariates.understood,
         *_split_said(table, columns, study),
         *table.unused({*needed, *optional}),
     )
@@ -76,7 +84,8 @@ def read_clinical(path: Path, columns: Columns, config: SiteConfig, study: Study
 
 def _held_out(table: Table, columns: Columns, study: StudyConfig) -> tuple["pd.Series", list[Rule]]:
     if columns.split not in table.header:
-        return table.ids(columns.case_id).map(lambda case: _is_held_out(case, study)), []
+        ids = table.ids(columns.case_id)
+        return ids.map(lambda case: is_drawn(case, study, study.held_out)), []
     held_out = table.text(columns.split).str.lower().map(_SPLITS)
     hint = "val and test are both kept for evaluation"
     return held_out, [(held_out.isna(), f"{columns.split} is not train, val or test", hint)]
@@ -88,10 +97,10 @@ def _split_said(table: Table, columns: Columns, study: StudyConfig) -> list[str]
     return [f"held out: the study's share of {study.held_out:.0%}, always the same cases"]
 
 
-def _is_held_out(case_id: str, study: StudyConfig) -> bool:
+def is_drawn(case_id: str, study: StudyConfig, share: float, salt: str = "") -> bool:
     """The same answer in every round, at every start, whatever else the table holds."""
-    digest = sha256(f"{study.seed}|{case_id}".encode())
-    return int(digest[:16], 16) < study.held_out * 16**16
+    mark = f"{study.seed}|{salt}|{case_id}" if salt else f"{study.seed}|{case_id}"
+    return int(sha256(mark.encode())[:16], 16) < share * 16**16
 
 
 def _outcome(months: float, event: object, study: StudyConfig) -> Outcome:

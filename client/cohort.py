@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ghanet_model.study import StudyConfig
 
 from .cbioportal import PATIENT, StudyFolder, find_study_folder
 from .cbioportal_genes import read_study_genes
-from .clinical import Clinical, read_clinical
+from .clinical import Clinical, is_drawn, read_clinical
 from .config import SITE_FILE, Columns, SiteConfig
 from .consent import Withdrawn, read_withdrawn
 from .features import slide_stem
@@ -46,6 +47,8 @@ class Case:
     outcome: Outcome | None = field(repr=False)  # None: this site has no clinical table
     slides: tuple[Slide, ...] = ()
     held_out: bool = False  # kept for evaluation, never trained on
+    validation: bool = False  # of the others: kept to choose a round and to fit the stack
+    covariates: tuple[float, ...] = field(default=(math.nan,) * 4, repr=False)  # see covariates.py
 
     @property
     def slide_ids(self) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ class Case:
     @property
     def can_train(self) -> bool:
         """Whether training may see this case."""
-        return self.outcome is not None and not self.held_out
+        return self.outcome is not None and not self.held_out and not self.validation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +101,7 @@ def read_cohort(config: SiteConfig, study: StudyConfig) -> tuple[Cohort, tuple[P
             said += [f"{clinical.name}: {len(missing)} patients without a slide left out"]
     slides = slides or {}
     is_listed = config.clinical is not None or config.cbioportal is not None
-    cases = _usable_cases(clinical, slides, is_listed=is_listed)
+    cases = _usable_cases(clinical, slides, study, is_listed=is_listed)
     known = frozenset(slides if rows is None else rows)
     genes = _read_genes(config, folder, study, cases=cases, known=known)
     understood = (*_folder_said(folder), *(clinical.understood if clinical else ()), *said)
@@ -125,14 +128,25 @@ def _without(withdrawn: Withdrawn, cohort: Cohort) -> Cohort:
 
 
 def _usable_cases(
-    clinical: Clinical | None, slides: dict[str, list["Slide"]], *, is_listed: bool
+    clinical: Clinical | None,
+    slides: dict[str, list["Slide"]],
+    study: StudyConfig,
+    *,
+    is_listed: bool,
 ) -> tuple[Case, ...]:
     """Cases without fault in any table; without a clinical table, all that have slides."""
     if not is_listed:
         return tuple(Case(case_id, None, tuple(found)) for case_id, found in slides.items())
     known = (clinical.cases if clinical else None) or {}
     return tuple(
-        Case(case_id, facts.outcome, tuple(slides[case_id]), facts.held_out)
+        Case(
+            case_id,
+            facts.outcome,
+            tuple(slides[case_id]),
+            facts.held_out,
+            not facts.held_out and is_drawn(case_id, study, study.validation, "validation"),
+            facts.covariates,
+        )
         for case_id, facts in known.items()
         if case_id in slides
     )

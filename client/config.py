@@ -31,6 +31,10 @@ class Columns:
     split: str = "split"  # train, val or test; may be absent
     start: str | None = None  # date of diagnosis; with ``end`` used instead of ``time``
     end: str | None = None  # date of death or last contact
+    age: str = "age"  # years; this and the next three may be absent
+    sex: str = "sex"  # female or male
+    grade: str = "grade"  # G1 to G4, low or high grade
+    stage: str = "stage"  # I to IV
 
     def __post_init__(self) -> None:
         """Refuse names of columns that contradict each other."""
@@ -192,6 +196,10 @@ clinical: clinical.csv    # one row per case: case_id, time (months), event; opt
 #   split: split            # train, val or test; without it the study decides
 #   start: diagnosed        # a date; with end, in place of time
 #   end: last_seen          # a date, of death or last contact
+#   age: age_at_diagnosis   # years; for the clinical baseline that the model is compared with
+#   sex: gender             # female, male
+#   grade: tumour_grade     # G1 to G4, low grade, high grade
+#   stage: ajcc_stage       # I to IV, with or without letters
 
 # time_unit: months         # of the column time: months, days or years
 # date_order: day first     # where dates such as 01/02/2020 leave it open; or month first

@@ -16,7 +16,7 @@ from ghanet_model.bounds import require_possible_move
 from ghanet_model.errors import GateError, GHANetError, LedgerError, ProtocolError, WeightsError
 from ghanet_model.ledger import REFUSED, SENT
 from ghanet_model.metrics import EvaluationSums, told
-from ghanet_model.protocol import RoundAsk, RoundReply, StatisticsAsk, StatisticsReply
+from ghanet_model.protocol import SUMS, RoundAsk, RoundReply, StatisticsAsk, StatisticsReply
 from ghanet_model.record import Record, digest_of
 from ghanet_model.topics import question_of
 from ghanet_model.wire import ERROR, MESSAGE_TYPES, ROUND, STATISTICS
@@ -114,7 +114,7 @@ def examine(site: Site, kind: str, asked: Record, record: Record) -> Passed:
             reply = RoundReply.from_record(record)
             _require_round(site, ask, reply)
             norm = require_possible_move(reply.update, base, study=site.study, cases=reply.cases)
-            sums = (reply.evaluation, reply.training_risk)
+            sums = (getattr(reply, name) for name in SUMS)
             cases = max(reply.cases, *(one.cases for one in sums if one), 0)
             passed = replace(passed, number=reply.number, cases=cases, norm=norm)
     except ProtocolError:
@@ -145,7 +145,7 @@ def _require_round(site: Site, ask: RoundAsk, reply: RoundReply) -> None:
     if max(reply.gene_cases, reply.events or 0) > reply.cases:
         raise GateError("numbers: such as no cohort can have")
     _require_no_small_cell(site, "training", reply.events, reply.cases)
-    for name in ("evaluation", "training_risk"):
+    for name in SUMS:
         if sums := getattr(reply, name):
             _require_sums(site, name, sums)
 

@@ -4,7 +4,12 @@ Settings are small and the folder of features is a list of names: both are read 
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ghanet_model.study import StudyConfig
 
@@ -14,6 +19,8 @@ from .config import SiteConfig
 from .consent import WITHDRAWN_FILE
 from .held import Held
 
+MOST_PREDICTED = 8  # models and choices of cases; a few thousand numbers each
+Predicted: TypeAlias = NDArray[np.float64]
 SETTLED_SECONDS = 2.0  # a file changed twice within a tick of its clock looks changed once
 
 
@@ -22,7 +29,7 @@ class Memory:
 
     def __init__(self, *, durable: bool = True) -> None:
         """If not ``durable``, nothing of it is written to a file."""
-        self._durable = durable
+        self.durable = durable
         self.forget()
 
     def forget(self) -> None:
@@ -31,6 +38,8 @@ class Memory:
         self._known_by: object = None
         self._cache = FeatureCache(0)
         self._held: Held | None = None
+        self._predicted: dict[tuple[str, str], Predicted] = {}
+        self._predicted_of: Cohort | None = None
 
     def cohort(self, config: SiteConfig, study: StudyConfig) -> Cohort:
         """The cohort of these settings; read again when they or a table have changed.
@@ -54,9 +63,21 @@ class Memory:
             self._cache = FeatureCache(budget)
         return self._cache
 
+    def predicted(
+        self, cohort: Cohort, key: tuple[str, str], make: Callable[[], Predicted]
+    ) -> Predicted:
+        """What a model says of some cases of this very cohort; ``key`` is the model and which."""
+        if self._predicted_of is not cohort:
+            self._predicted, self._predicted_of = {}, cohort
+        if key not in self._predicted:
+            while len(self._predicted) >= MOST_PREDICTED:
+                self._predicted.pop(next(iter(self._predicted)))
+            self._predicted[key] = make()
+        return self._predicted[key]
+
     def held(self, config: SiteConfig) -> Held:
         """The global weights that were received last."""
-        self._held = self._held or Held(config.folder / "state", durable=self._durable)
+        self._held = self._held or Held(config.folder / "state", durable=self.durable)
         return self._held
 
 

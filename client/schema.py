@@ -12,7 +12,7 @@ from ghanet_model.errors import GateError
 from ghanet_model.files import sha256
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import DECODERS
-from ghanet_model.protocol import DeliveryAsk, RoundAsk, StatisticsAsk
+from ghanet_model.protocol import SUMS, DeliveryAsk, RoundAsk, StatisticsAsk
 from ghanet_model.record import Record, Scalar
 from ghanet_model.study import BFLOAT16, StudyConfig
 from ghanet_model.sums import values_of
@@ -120,7 +120,9 @@ def _numbers(ask: RoundAsk, record: Record) -> dict[str, type[Scalar]]:
     found |= {"loss": float, "seconds": float}
     if "events" in record.values or not record.values.get("cases"):
         found["events"] = int
-    for name in ("evaluation", "training_risk") if ask.training_risk else ("evaluation",):
+    trains = ask.train or ask.training_risk
+    allowed = {"evaluation": True, "training_risk": ask.training_risk, "validation": trains}
+    for name in (name for name in SUMS if allowed[name]):
         if f"{name}.cases" in record.values:
             found |= dict.fromkeys(values_of(name, EvaluationSums()), float)
     return found

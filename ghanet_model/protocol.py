@@ -19,6 +19,8 @@ from .sums import sums_of, values_of
 from .weights import Arrays, Update
 from .wire import FEW_CASES
 
+SUMS = ("evaluation", "training_risk", "validation")  # of a round
+
 
 @dataclass(frozen=True, slots=True)
 class StatisticsAsk:
@@ -134,6 +136,7 @@ class RoundReply:
     seconds: float
     evaluation: EvaluationSums | None  # of the incoming weights; None: withheld or no cases
     training_risk: EvaluationSums | None
+    validation: EvaluationSums | None = None  # of the incoming weights, to choose a round by
     withheld: str = ""  # why the evaluation is absent: FEW_CASES or nothing
     update: Update = field(default_factory=dict)  # of the branches that were trained
 
@@ -141,7 +144,7 @@ class RoundReply:
         """For the wire."""
         keys = ("number", "base", "cases", "events", "gene_cases", "loss", "seconds", "withheld")
         values = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
-        for name in ("evaluation", "training_risk"):
+        for name in SUMS:
             values |= values_of(name, getattr(self, name))
         return Record(values, self.update)
 
@@ -162,6 +165,7 @@ class RoundReply:
             seconds=record.number("seconds"),
             evaluation=sums_of("evaluation", record),
             training_risk=sums_of("training_risk", record),
+            validation=sums_of("validation", record),
             withheld=_withheld(record.text("withheld")),
             update=_arrays_of(record),
         )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ProtocolError
+from .errors import GateError, ProtocolError
 from .study import StudyConfig
 
 Sums: TypeAlias = Mapping[str, NDArray[np.float64]]
@@ -95,3 +95,25 @@ def numbers_of(value: object, topic: str, *, shape: tuple[int, ...]) -> NDArray[
     if found.shape != shape or not np.isfinite(found).all():
         raise ProtocolError(f"question about {topic}: numbers of another shape, or not finite")
     return found
+
+
+def require_counts(sums: Sums, names: Iterable[str]) -> None:
+    """Refuse counts that are negative or no whole numbers.
+
+    Raises:
+        ProtocolError: such counts.
+    """
+    for name in names:
+        if (sums[name] < 0).any() or (sums[name] % 1).any():
+            raise ProtocolError(f"message has '{name}' that are no counts")
+
+
+def require_large(sums: Sums, names: Iterable[str], least: int) -> None:
+    """Refuse counts of fewer than ``least`` cases, but of none.
+
+    Raises:
+        GateError: a small cell.
+    """
+    for name in names:
+        if ((sums[name] > 0) & (sums[name] < least)).any():
+            raise GateError(f"small cells: '{name}' of fewer than {least} cases")

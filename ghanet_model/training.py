@@ -16,6 +16,7 @@ from torch import Tensor
 from .bag import Bag, Bags, Outcome
 from .batches import Batch, batches_of, read_ahead
 from .errors import TrainingError
+from .files import sha256
 from .loss import case_losses
 from .metrics import EvaluationSums, concordance
 from .network import Network, Prediction
@@ -111,6 +112,11 @@ def train(  # noqa: PLR0913 - all are the caller's to decide
     last = sums[-(len(draws) // settings.epochs) :]
     loss, seconds = sum(last) / len(bags), time.monotonic() - started
     return TrainingReport(len(bags), len(draws), loss, seconds, watch.times)
+
+
+def round_seed(study: StudyConfig, number: int, name: str) -> int:
+    """A seed that belongs to this study, round and hospital, the same after any restart."""
+    return int(sha256(f"{study.seed}|{number}|{name}".encode())[:15], 16)
 
 
 def evaluate(model: Network, bags: Bags, *, device: torch.device) -> EvaluationSums:

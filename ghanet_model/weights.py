@@ -1,6 +1,7 @@
 """Weights as named arrays: fingerprint, check, safetensors. Never pickle."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,3 +88,10 @@ def from_safetensors(content: bytes, *, where: str) -> Arrays:
         return dict(load(content))
     except (SafetensorError, ValueError, KeyError, TypeError):
         raise WeightsError(f"{where}: not a whole safetensors file") from None
+
+
+def metadata_of(content: bytes) -> dict[str, str]:
+    """The text metadata of a safetensors file: JSON header of the length its first 8 bytes say."""
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    return dict(header.get("__metadata__") or {})

@@ -9,8 +9,15 @@ from ghanet_model.errors import GHANetError, StudyError, WeightsError
 from ghanet_model.files import canonical_json, sha256, write_atomic
 from ghanet_model.metrics import Concordance, EvaluationSums
 from ghanet_model.settings import FORMAT
-from ghanet_model.weights import Arrays, fingerprint_of, from_safetensors, to_safetensors
+from ghanet_model.weights import (
+    Arrays,
+    fingerprint_of,
+    from_safetensors,
+    metadata_of,
+    to_safetensors,
+)
 
+_SUMS = ("evaluation", "validation")
 KEEP = 3  # newest checkpoints that stay on disk
 
 
@@ -26,6 +33,7 @@ class SiteRound:
     loss: float = 0.0
     seconds: float = 0.0
     evaluation: EvaluationSums | None = None  # of the model that came in
+    validation: EvaluationSums | None = None  # of the same model, on cases kept to choose by
     withheld: str = ""  # why the site gave no sum
     left_out: str = ""  # why the round went on without it
     sent: int = 0  # bytes of arrays that went to it
@@ -49,6 +57,7 @@ class Checkpoint:
     study: str  # digest
     weights: Arrays
     history: tuple[RoundRecord, ...] = ()
+    selected: int | None = None  # the round whose weights these are, where not ``number``
 
 
 def _file(folder: Path, number: int) -> Path:
@@ -92,7 +101,7 @@ def weights_before(folder: Path, checkpoint: Checkpoint) -> Arrays | None:
 def _read(path: Path, *, study: str) -> Checkpoint:
     content = path.read_bytes()
     weights = from_safetensors(content, where=path.name)
-    metadata = _metadata(content)
+    metadata = metadata_of(content)
     if metadata.pop("sha256", "") != _digest(metadata, weights):
         raise WeightsError(
             f"state/checkpoints/{path.name} is damaged",
@@ -107,13 +116,6 @@ def _read(path: Path, *, study: str) -> Checkpoint:
     return Checkpoint(int(metadata["number"]), study, weights, history)
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The text metadata of a safetensors file: JSON header of the length its first 8 bytes say."""
-    length = int.from_bytes(content[:8], "little")
-    header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    return dict(header.get("__metadata__") or {})
-
-
 def _digest(metadata: dict[str, str], weights: Arrays) -> str:
     """SHA-256 of all that a checkpoint holds."""
     return sha256(canonical_json([metadata, fingerprint_of(weights)]))
@@ -122,7 +124,7 @@ def _digest(metadata: dict[str, str], weights: Arrays) -> str:
 def round_from_json(values: dict[str, Any]) -> RoundRecord:
     """A round as JSON holds it."""
     sites = tuple(
-        SiteRound(**{**site, "evaluation": sums_from_json(site["evaluation"])})
+        SiteRound(**{**site, **{key: sums_from_json(site.get(key)) for key in _SUMS}})
         for site in values["sites"]
     )
     return RoundRecord(values["number"], values["seconds"], sites)

@@ -106,6 +106,8 @@ def read_reply(record: Record, expected: Expected, member: Member, *, final: boo
         raise ProtocolError("it trained without being asked to")
     if reply.training_risk and not (member.trains and final):
         raise ProtocolError("it summed the risk of training cases without being asked to")
+    if reply.validation and not (member.trains and expected.study.validation):
+        raise ProtocolError("it validated without being asked to")
     _require_approved(_claimed(reply), member)
     if trains:
         check_update(reply, expected, asked_genes=member.has_genes)
@@ -115,7 +117,7 @@ def read_reply(record: Record, expected: Expected, member: Member, *, final: boo
 
 def _claimed(reply: RoundReply) -> int:
     """Cases of an answer: a case is trained on, or held out."""
-    sums = (reply.evaluation, reply.training_risk)
+    sums = (reply.evaluation, reply.training_risk, reply.validation)
     return reply.cases + sum(one.cases for one in sums if one)
 
 

@@ -28,6 +28,7 @@ from .gate import read_reply
 from .intake import Answers, require
 from .roster import Roster
 from .run import Run, Traffic, gather, grace_for, quorum, refreshed
+from .selection import keep_best
 from .spool import clear_spool, read_update, write_update
 from .statistics import ask_sums
 
@@ -147,6 +148,7 @@ def _site_round(
         loss=reply.loss,
         seconds=reply.seconds,
         evaluation=reply.evaluation,
+        validation=reply.validation,
         withheld=reply.withheld,
     )
 
@@ -173,7 +175,8 @@ def train_rounds(run: Run, panel: GenePanel) -> Checkpoint:
     checkpoint = start_or_resume(run, panel)
     report_history(run, checkpoint)
     while checkpoint.number < run.study.rounds:
-        checkpoint = one_round(run, checkpoint, panel)
+        before, checkpoint = checkpoint, one_round(run, checkpoint, panel)
+        keep_best(run, before, checkpoint)
         write_checkpoint(run.config.state / "checkpoints", checkpoint)
         clear_spool(run.config.state)
         report_history(run, checkpoint)

@@ -217,4 +217,4 @@ def test_what_was_understood_is_said(tmp_path):
     assert "clinical.csv: semicolons, decimal comma, Latin-1 (Windows-1252), 40 rows" in said
     assert "follow-up: column 'time' in years" in said
     assert "events: column 'event', 'verstorben' = died, 'lebt' = alive" in said
-    assert "clinical.csv: columns not used: 2" in said
+    assert "clinical.csv: columns not used: 1" in said

@@ -1,0 +1,99 @@
+"""Dyadic trees: they add, tell nothing of a few, and hold what they say they hold."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ghanet_model.dyadic import (
+    column_trees,
+    node_bounds,
+    nodes_of,
+    quantile,
+    quantile_bounds,
+    spread,
+    tree_counts,
+)
+
+SIZE = 32
+EDGES = np.linspace(0, 1, SIZE + 1)
+values = st.lists(st.floats(0, 0.999), max_size=60)
+leasts = st.integers(1, 12)
+
+
+def leaves_of(cases):
+    """The leaf of each value from 0 to 1."""
+    return (np.array(cases, float) * SIZE).astype(int)
+
+
+@given(values, leasts)
+def test_no_count_of_a_few_is_told(cases, least):
+    """Every count is 0 or of at least so many; all cases are told or none."""
+    counts = tree_counts(leaves_of(cases), SIZE, least=least)
+    assert ((counts == 0) | (counts >= least)).all()
+    assert counts.sum() == (len(cases) if len(cases) >= least else 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 15)), max_size=60), leasts)
+def test_no_count_of_a_few_is_told_over_two_axes(cases, least):
+    """The same where boxes have two sides."""
+    counts = tree_counts(np.array(cases).reshape(-1, 2), (8, 16), least=least)
+    assert ((counts == 0) | (counts >= least)).all()
+    assert counts.sum() == (len(cases) if len(cases) >= least else 0)
+
+
+@given(values, leasts)
+def test_every_case_lies_in_the_box_that_counts_it(cases, least):
+    """Counts of boxes inside any node are at most the cases there."""
+    leaves, counts = leaves_of(cases), tree_counts(leaves_of(cases), SIZE, least=least)
+    first, last = node_bounds(SIZE)
+    for node in np.flatnonzero(counts):
+        inside = (leaves >= first[node]) & (leaves < last[node])
+        assert counts[node] == inside.sum()
+
+
+@given(values, values)
+def test_trees_of_single_cases_add_to_the_pooled_histogram(left, right):
+    """With a least of 1 every count is at a leaf, and sums of sites equal the pooled tree."""
+    trees = [tree_counts(leaves_of(cases), SIZE, least=1) for cases in (left, right, left + right)]
+    assert np.array_equal(trees[0] + trees[1], trees[2])
+    assert np.array_equal(spread(trees[2]), np.bincount(leaves_of(left + right), minlength=SIZE))
+
+
+@given(values, leasts, st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0]))
+def test_the_pooled_quantile_lies_inside_its_bounds(cases, least, share):
+    """Wherever cases are inside their boxes; and the value lies there too."""
+    tree = tree_counts(leaves_of(cases), SIZE, least=least)
+    low, high = quantile_bounds(tree, EDGES, share)
+    if not tree.any():
+        assert np.isnan([low, high, quantile(tree, EDGES, share)]).all()
+        return
+    true = np.quantile(cases, share, method="inverted_cdf")
+    assert low <= true <= high
+    assert high - low >= 1 / SIZE - 1e-12
+
+
+@given(values)
+def test_without_suppression_a_quantile_is_off_by_a_leaf_at_most(cases):
+    """The stated error of the grid."""
+    if cases:
+        tree = tree_counts(leaves_of(cases), SIZE, least=1)
+        true = np.quantile(cases, 0.5, method="inverted_cdf")
+        assert abs(quantile(tree, EDGES, 0.5) - true) <= 1 / SIZE + 1e-9
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 50), leasts)
+def test_trees_of_columns_are_those_of_each_column(seed, cases, least):
+    """Many at once, with values that are not there."""
+    rng = np.random.default_rng(seed)
+    leaves, measured = rng.integers(0, SIZE, (cases, 3)), rng.random((cases, 3)) < 0.7
+    trees = column_trees(leaves, SIZE, least=least, measured=measured)
+    for column in range(3):
+        own = leaves[measured[:, column], column]
+        assert np.array_equal(trees[column], tree_counts(own, SIZE, least=least))
+
+
+def test_a_grid_that_is_no_power_of_two_is_refused():
+    """Its halves would not be nodes."""
+    with pytest.raises(ValueError, match="no power of two"):
+        nodes_of(12)

@@ -32,8 +32,10 @@ from .gate import HEADER, read_reply
 from .intake import Question, ask_all, require
 from .rounds import FINAL_FILE, site_rounds
 from .run import Run, gather, quorum, refreshed
+from .selection import selected
 
 DELIVERIES_FILE = "deliveries.json"
+SELECTED_FILE = "selected.json"  # the final evaluation of a model that is not the last
 TERTILE = 0.4307  # standard deviations from the mean to a normal distribution's tertiles
 
 
@@ -51,13 +53,29 @@ class FinalEvaluation:
         return middle - TERTILE * spread, middle + TERTILE * spread
 
 
-def evaluate_final(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> FinalEvaluation:
-    """Evaluate the last model everywhere, once.
+def choose_model(
+    run: Run, last: Checkpoint, panel: GenePanel
+) -> tuple[Checkpoint, FinalEvaluation]:
+    """The model that is released, and its evaluation: the last one, or the best by validation.
+
+    The last model is evaluated first, because its validation is known only then.
+    """
+    final = evaluate_final(run, last, panel)
+    best = selected(run, last, final.sites)
+    if best.selected is None:
+        return last, final
+    return best, evaluate_final(run, best, panel, file=SELECTED_FILE)
+
+
+def evaluate_final(
+    run: Run, checkpoint: Checkpoint, panel: GenePanel, *, file: str = FINAL_FILE
+) -> FinalEvaluation:
+    """Evaluate a model everywhere, once; ``file`` below state/ holds the result.
 
     Raises:
         TrainingError: fewer training sites than a round needs summed the risk of their cases.
     """
-    path = run.config.state / FINAL_FILE
+    path = run.config.state / file
     if path.exists():
         return read_final(json.loads(path.read_text()), study=run.study.digest)
     online = gather(run)
@@ -135,9 +153,14 @@ def evaluation_of(sites: Mapping[str, EvaluationSums | None]) -> dict[str, Any]:
 
 
 def manifest_of(
-    run: Run, checkpoint: Checkpoint, panel: GenePanel, final: FinalEvaluation
+    run: Run,
+    checkpoint: Checkpoint,
+    panel: GenePanel,
+    final: FinalEvaluation,
+    evaluation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """All that a release says of itself."""
+    groups = evaluation["groups"] if evaluation else {}
     first = checkpoint.history[0].sites if checkpoint.history else ()
     return {
         "name": run.study.name,
@@ -152,7 +175,12 @@ def manifest_of(
             "before": evaluation_of({site.name: site.evaluation for site in first}),
             "after": evaluation_of({site.name: site.evaluation for site in final.sites}),
         },
-        "risk_cutoffs": list(final.risk_cutoffs),
+        "selected_round": checkpoint.selected or checkpoint.number,
+        "arms": evaluation["arms"] if evaluation else None,
+        "differences": evaluation["differences"] if evaluation else [],
+        "brier": evaluation["brier"] if evaluation else [],
+        "calibration": evaluation["calibration"] if evaluation else [],
+        "risk_cutoffs": list(groups.get("cutoffs") or final.risk_cutoffs),
         "privacy": "off",
         "software": {
             "federated-ghanet": version("federated-ghanet"),
@@ -163,13 +191,19 @@ def manifest_of(
     }
 
 
-def release(run: Run, checkpoint: Checkpoint, panel: GenePanel, final: FinalEvaluation) -> bytes:
+def release(
+    run: Run,
+    checkpoint: Checkpoint,
+    panel: GenePanel,
+    final: FinalEvaluation,
+    evaluation: Mapping[str, Any] | None = None,
+) -> bytes:
     """The study's release: the one on disk, or a new one."""
     path = run.config.releases / f"{run.study.name}{RELEASE_SUFFIX}"
     if path.exists():
         _require_release_of(checkpoint, path, run.config.keys / "release.key.pub")
         return path.read_bytes()
-    manifest = manifest_of(run, checkpoint, panel, final)
+    manifest = manifest_of(run, checkpoint, panel, final, evaluation)
     key_file = run.config.keys / "release.key"
     content = make_release(
         manifest, checkpoint.weights, model_card(run.study, manifest), key_file=key_file

@@ -1,0 +1,124 @@
+"""The evaluation of a run: four arms on the same cases, from sums of real hospitals' answers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import LocalExchange, make_consortium, make_run
+
+from client.answers import open_site
+from client.memory import Memory
+from client.predictions import EVALUATION, chosen
+from ghanet_model.metrics import concordance
+from ghanet_model.network import new_model
+from ghanet_model.release import model_config
+from ghanet_model.weights import load_weights
+from server.evaluation import EVALUATION_FILE, evaluate
+from server.finish import choose_model
+from server.rounds import fix_panel, train_rounds
+
+
+def evaluated(root: Path, exchange: LocalExchange | None = None):
+    """A run up to its evaluation."""
+    one = make_run(root, exchange)
+    panel = fix_panel(one)
+    checkpoint, final = choose_model(one, train_rounds(one, panel), panel)
+    return one, panel, checkpoint, evaluate(one, checkpoint, panel, final.training_risk)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A consortium of three whose hospitals also train alone, evaluated."""
+    root = tmp_path_factory.mktemp("consortium")
+    make_consortium(root, train_alone=True, validation=0.2, replicates=50, rounds=2)
+    return root, *evaluated(root)
+
+
+def test_the_c_index_of_the_federated_arm_is_that_of_the_cases(finished) -> None:
+    """Counted with the released model on every hospital's evaluated cases, in one place."""
+    root, one, panel, checkpoint, found = finished
+    model = new_model(model_config(one.study, panel), seed=0)
+    load_weights(model, checkpoint.weights)
+    total = concordance([], [], [])
+    for name in ("hospital-a", "hospital-b", "hospital-d"):
+        site = open_site(root / name, Memory())
+        which = EVALUATION if name != "hospital-d" else "everybody"
+        cases = chosen(site.cohort(), which)
+        ids = [c for c in site.cohort().cases if c.held_out or name == "hospital-d"]
+        assert len(ids) == len(cases)
+        total += concordance(cases.time, cases.event, risks_of(site, model, ids))
+    federated = found["arms"]["federated"]
+    assert federated["c_within"]["value"] == pytest.approx(total.c_index, abs=1e-9)
+    assert federated["c_within"]["pairs"] == total.comparable
+    assert federated["c_within"]["low"] <= total.c_index <= federated["c_within"]["high"]
+
+
+def risks_of(site, model, cases):
+    """Risks of some cases, each read and predicted alone."""
+    from client.bags import SiteBags  # noqa: PLC0415
+
+    bags = SiteBags(cases, site.features(), study=site.study)
+    return np.array([float(model.predict([bag.features]).risk[0]) for bag in bags])
+
+
+def test_arms_are_compared_where_both_are(finished) -> None:
+    """The hospital that only infers trains no model alone."""
+    found = finished[-1]
+    alone = next(d for d in found["differences"] if d["minus"] == "alone")
+    assert alone["hospitals"] == ["hospital-a", "hospital-b"]
+    assert alone["low"] <= alone["value"] <= alone["high"]
+    assert found["by_hospital"]["hospital-d"]["alone"] is None
+
+
+def test_the_evaluation_is_a_file_that_is_made_once(finished) -> None:
+    """A second look asks nobody."""
+    root, one, panel, checkpoint, found = finished
+    again = make_run(root)
+    assert evaluate(again, checkpoint, panel, None) == found
+    assert again.exchange.asked == []
+    stored = (one.config.state / EVALUATION_FILE).read_text()
+    assert json.loads(stored)["study"] == one.study.digest
+
+
+def test_what_is_withheld_is_named(finished) -> None:
+    """Ten to fifteen held-out cases have fewer than ten deaths or survivors."""
+    found = finished[-1]
+    said = {(row["hospital"], row["what"]) for row in found["withheld"]}
+    assert ("hospital-a", "C over all pairs") in said
+
+
+def test_no_small_number_leaves(finished) -> None:
+    """No count of 1 to 9 in any answer about sums, but pairs and numbers of hospitals."""
+    _, one, *_ = finished
+    told = ("cases", "events", "order", "group_cases", "group_times", "times", "risks", "count")
+    sums = [r for _, r in one.exchange.answers if "topic" in r.values]
+    assert len(sums) > 10
+    for record in sums:
+        for name in set(told) & set(record.arrays):
+            array = record.arrays[name]
+            assert not ((array > 0) & (array < 10)).any(), (record.values["topic"], name)
+
+
+def test_a_hospital_that_stops_answering_is_left_out_and_named(tmp_path: Path) -> None:
+    """In the middle of the fits; the evaluation goes on without it."""
+    make_consortium(tmp_path, rounds=1, replicates=20)
+
+    class Loses(LocalExchange):
+        def _ask(self, kind, name, ask, on_answer):
+            if name == "hospital-b" and ask.values.get("topic") == "cox":
+                on_answer(name, "missing")
+                return self._nothing()
+            return super()._ask(kind, name, ask, on_answer)
+
+        def _nothing(self):
+            from server.run import Traffic  # noqa: PLC0415
+
+            return Traffic()
+
+    names = ["hospital-a", "hospital-b", "hospital-d"]
+    *_, found = evaluated(tmp_path, Loses(tmp_path, names))
+    assert {"hospital": "hospital-b", "what": "evaluation", "why": "no answer in time"} in found[
+        "withheld"
+    ]
+    assert found["arms"]["federated"]["hospitals"] == names

@@ -46,20 +46,76 @@ not, does not say how many.
 {_evaluation("all, this release", after)}
 {_sites(after)}
 
-Confidence intervals: not reported. Calibration: not reported. Comparison with clinical variables:
-not reported. External validation: not reported.
+{_arms(manifest)}
+
+External validation: not reported.
+
+{_brier(manifest)}
 
 ## Risk groups
 
 low: risk below {low:.4f}; high: {high:.4f} and above; intermediate between. The cut-offs are the
-mean of the training cases' risk minus and plus 0.43 standard deviations (the tertiles of a normal
-distribution), computed from sums.
+tertiles of the training cases' risk, from histograms that hospitals added; where none could tell
+its histogram, the tertiles of a normal distribution of the same mean and standard deviation.
 
 ## Privacy
 
 Differential privacy: {manifest["privacy"]}. Secure aggregation: no: the coordinator sees each
 hospital's update. A release can leak facts about training cases.
 """
+
+
+def _arms(manifest: dict[str, Any]) -> str:
+    """Arms with intervals, and their differences on the same cases."""
+    if not manifest["arms"]:
+        return "Confidence intervals and comparison with clinical variables: not reported."
+    rows = [
+        f"| {arm} | {_with_interval(found['c_within'])} | {found['cases']} "
+        f"| {found['c_within']['pairs']} |"
+        for arm, found in manifest["arms"].items()
+        if found
+    ]
+    differences = [
+        f"* {row['of']} minus {row['minus']}: {_with_interval(row)}, "
+        f"over {len(row['hospitals'])} hospitals"
+        for row in manifest["differences"]
+        if row["value"] is not None
+    ]
+    head = [
+        "On these cases, with 95% bootstrap intervals: the model (federated), the models that",
+        "hospitals trained alone, a Cox model of age, sex, grade and stage (clinical), and the same",
+        "with the model's risk (stacked).",
+        "",
+        "| | C-index | cases | comparable pairs |",
+        "|---|---|---|---|",
+    ]
+    return "\n".join([*head, *rows, "", *differences])
+
+
+def _with_interval(found: dict[str, Any]) -> str:
+    if found["value"] is None:
+        return "not estimable"
+    if found["low"] is None:
+        return f"{found['value']:.3f}"
+    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
+def _brier(manifest: dict[str, Any]) -> str:
+    """Squared errors of predicted survival; calibration is in the report of the run."""
+    if not manifest["brier"]:
+        return "Calibration and Brier score: not reported."
+    rows = [
+        f"| {row['months']:g} | {row['model']:.3f} | {row['kaplan_meier']:.3f} |"
+        for row in manifest["brier"]
+    ]
+    head = [
+        "Brier score, the mean squared error of predicted survival; beside it that of one",
+        "Kaplan-Meier curve as everybody's prediction. Calibration is in report.html of the run.",
+        "",
+        "| months | model | Kaplan-Meier |",
+        "|---|---|---|",
+    ]
+    return "\n".join([*head, *rows])
 
 
 def _training(manifest: dict[str, Any]) -> int:

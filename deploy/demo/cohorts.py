@@ -38,10 +38,10 @@ class Hospital:
 
 
 HOSPITALS = (
-    Hospital("hospital-a", 90, has_genes=True),
-    Hospital("hospital-b", 70, has_genes=True),
-    Hospital("hospital-c", 60, has_genes=True),
-    Hospital("hospital-d", 60, has_genes=False),
+    Hospital("hospital-a", 240, has_genes=True),
+    Hospital("hospital-b", 180, has_genes=True),
+    Hospital("hospital-c", 150, has_genes=True),
+    Hospital("hospital-d", 120, has_genes=False),
 )
 
 
@@ -71,7 +71,9 @@ def write_hospital(folder: Path, hospital: Hospital, world: World, *, seed: int)
     activity = rng.standard_normal((hospital.cases, len(GROUPS)))  # (cases, groups)
     stain = 0.3 * rng.standard_normal(WIDTH)
     folder.mkdir(parents=True, exist_ok=True)
-    _outcomes(names, activity, rng).to_csv(folder / "clinical.csv", index=False)
+    clinical = _outcomes(names, activity, rng)
+    _add_covariates(clinical, activity, np.random.default_rng(seed + 1))
+    clinical.to_csv(folder / "clinical.csv", index=False)
     if hospital.has_genes:
         _genes(names, activity, world, rng).to_csv(folder / "genes.csv", index=False)
     rows = []
@@ -98,6 +100,22 @@ def _outcomes(
             "split": np.where(held_out, "val", "train"),
         }
     )
+
+
+def _add_covariates(
+    clinical: pd.DataFrame, activity: NDArray[np.float64], rng: np.random.Generator
+) -> None:
+    """Age, sex, grade and stage; what drives survival shows in them, dimly."""
+    cases = len(clinical)
+    drive = activity @ EFFECT / np.linalg.norm(EFFECT)
+    age = 64 + 3 * drive + 9 * rng.standard_normal(cases)
+    stage = np.digitize(drive + 1.5 * rng.standard_normal(cases), [-0.8, 0.6, 1.8])
+    grade = np.digitize(drive + 2.0 * rng.standard_normal(cases), [-0.7, 0.9])
+    clinical["age"] = age.round().clip(25, 95).astype(int)
+    clinical["sex"] = rng.choice(["female", "male"], cases)
+    clinical["grade"] = [f"G{number + 1}" for number in grade]
+    clinical["stage"] = [f"Stage {'I' * (n + 1) if n < 3 else 'IV'}" for n in stage]
+    clinical.loc[rng.random(cases) < 0.05, "stage"] = ""  # some are not known
 
 
 def _genes(

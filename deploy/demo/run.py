@@ -41,7 +41,8 @@ gene_groups: gene_groups.csv
 gene_types: [rnaseq]
 preset: compact
 rounds: 5
-local_epochs: 4
+local_epochs: 2
+train_alone: true
 batch_cases: 8
 learning_rate: 0.001
 round_minutes: 3

@@ -3,13 +3,10 @@
 Every arm gives the risk of every case of every hospital, to six decimals as predictions.csv does.
 """
 
-import csv
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from functools import reduce
-from operator import add
+from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
 
@@ -18,24 +15,30 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from client.answers import round_seed
 from client.bags import SiteBags, training_bags
 from ghanet_model.bag import Bag, Outcome
-from ghanet_model.errors import DeploymentError, StudyError
-from ghanet_model.genes import GenePanel, GeneSums, gene_sums, make_panel
+from ghanet_model.cox import Linear, fit, linear_risk, mean_and_sd
+from ghanet_model.cox import site_covariate_sums as moments_of
+from ghanet_model.cox import site_cox_sums as step_of
+from ghanet_model.errors import StudyError
+from ghanet_model.genes import GenePanel
 from ghanet_model.network import Network, new_model
-from ghanet_model.release import model_config
-from ghanet_model.study import StudyConfig, read_study
-from ghanet_model.training import TrainingSettings, train
+from ghanet_model.panel import panel_of_tables
+from ghanet_model.question import add_sums
+from ghanet_model.release import model_config, read_release
+from ghanet_model.study import RELEASE_SUFFIX, StudyConfig, read_study
+from ghanet_model.training import TrainingSettings, round_seed, train
+from server.cox_fit import RIDGE
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "deploy"))  # it is no package
 
-from hospitals import TIME, Hospital, Place
-from local import CLIENT, COORDINATOR, LocalConsortium
+from engine import init_coordinator, join, run_here
+from hospitals import Hospital, Place
+from local import COORDINATOR
 
-THREADS = 2  # of an arm that trains in this process
-SITE_THREADS = 1  # of each hospital of the federation
+THREADS = 1  # of every arm, and of each hospital of the federation
 GROUPS_FILE = "gene_groups.csv"
+Risks = NDArray[np.float64]  # (cases,) hospital after hospital
 
 
 def write_study(folder: Path, values: dict[str, object], groups: Path) -> StudyConfig:
@@ -44,7 +47,7 @@ def write_study(folder: Path, values: dict[str, object], groups: Path) -> StudyC
     Raises:
         SettingsError: a value or the gene groups cannot be used.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(groups, folder / GROUPS_FILE)
     text = yaml.safe_dump({"format": 1, **values, "gene_groups": GROUPS_FILE}, sort_keys=False)
     (folder / "study.yaml").write_text(text)
@@ -53,76 +56,48 @@ def write_study(folder: Path, values: dict[str, object], groups: Path) -> StudyC
 
 def panel_of(hospitals: Iterable[Hospital], study: StudyConfig) -> GenePanel:
     """The gene panel of these hospitals' sums, made as the coordinator makes it."""
-    parts = [_sums(hospital, study) for hospital in hospitals if hospital.has_genes]
-    return make_panel(study, reduce(add, parts), sites=len(parts))
-
-
-def _sums(hospital: Hospital, study: StudyConfig) -> GeneSums:
-    genes = hospital.cohort.training_genes
-    assert genes is not None
-    return gene_sums(genes, clip=study.gene_clip, minimum_cases=study.minimum_cases)
+    genes = {hospital.name: hospital.cohort.training_genes for hospital in hospitals}
+    tables = {name: table for name, table in genes.items() if table is not None}
+    return panel_of_tables(study, tables, least=study.minimum_cases)
 
 
 def federate(
-    folder: Path, places: Sequence[Place], hospitals: Sequence[Hospital], *, trains: set[str]
-) -> NDArray[np.float64]:
-    """The whole deployment by its commands; each hospital predicts with what it was delivered.
+    root: Path,
+    places: Sequence[Place],
+    hospitals: Sequence[Hospital],
+    *,
+    trains: set[str],
+    panel: GenePanel,
+) -> Risks:
+    """The study in ``root`` by the functions of coordinator and hospitals, in this process.
+
+    Args:
+        root: where coordinator and hospitals have their folders; study.yaml is there.
+        places: the hospitals' files.
+        hospitals: the same, as they are predicted.
+        trains: names; the others infer.
+        panel: of the pooled tables.
 
     Raises:
-        DeploymentError: a command failed.
-        StudyError: the coordinator's gene panel is not that of the pooled tables.
+        GHANetError: a stage failed, or the gene panel is not that of the pooled tables.
     """
-    study = read_study(folder / COORDINATOR)
-    try:
-        with LocalConsortium(folder) as consortium:
-            consortium.init_coordinator()
-            for place in places:
-                _join(consortium, place, study, trains=place.name in trains)
-            consortium.start_server()
-            for place in places:
-                consortium.start_site(place.name)
-            consortium.train()
-            for place in places:
-                consortium.command(place.name, CLIENT, "predict")
-    except subprocess.CalledProcessError as error:
-        said = (error.stderr or "").strip().splitlines() or ["it said nothing"]
-        raise DeploymentError(
-            f"{' '.join(map(str, error.cmd))}: {said[0]}",
-            hint=f"logs are below {folder}, if kept by --work",
-        ) from None
-    _require_panel(consortium, study, panel_of(_of(hospitals, trains), study))
-    return np.concatenate([_predictions(folder / h.name / "predictions.csv", h) for h in hospitals])
-
-
-def _join(consortium: LocalConsortium, place: Place, study: StudyConfig, *, trains: bool) -> None:
-    consortium.site(place.name).mkdir()
-    settings = place.settings() | {"encoder": study.encoder, "threads": SITE_THREADS}
-    consortium.join(
-        place.name,
-        role="trains" if trains else "infers",
-        genes=place.genes is not None,
-        settings={**settings, "columns": {"time": TIME}},
-    )
-    consortium.command(place.name, CLIENT, "check")
-
-
-def _of(hospitals: Sequence[Hospital], names: set[str]) -> list[Hospital]:
-    return [hospital for hospital in hospitals if hospital.name in names]
-
-
-def _require_panel(consortium: LocalConsortium, study: StudyConfig, panel: GenePanel) -> None:
-    """The gene panel that was federated must be the pooled one, number by number."""
-    stored = yaml.safe_load((consortium.coordinator / "state" / "panel.json").read_text())
-    if GenePanel.from_json(stored["panel"], study=study) != panel:
+    study = read_study(root / COORDINATOR)
+    init_coordinator(root)
+    for place in places:
+        join(
+            root,
+            place.name,
+            role="trains" if place.name in trains else "infers",
+            genes=place.genes is not None and place.name in trains,
+            settings=place.settings() | {"encoder": study.encoder, "threads": THREADS},
+        )
+    run_here(root)
+    released = root / COORDINATOR / "releases" / f"{study.name}{RELEASE_SUFFIX}"
+    key = root / COORDINATOR / "keys" / "release.key.pub"
+    found = read_release(released, public_pem=key.read_bytes())
+    if found.panel != panel:
         raise StudyError("the federated gene panel is not that of the pooled tables")
-
-
-def _predictions(path: Path, hospital: Hospital) -> NDArray[np.float64]:
-    """Risks of a predictions.csv, in the order of the hospital's cases."""
-    with path.open(newline="") as file:
-        rows = csv.DictReader(line for line in file if not line.startswith("#"))
-        risks = {row["case_id"]: float(row["risk"]) for row in rows}
-    return np.array([risks[case.case_id] for case in hospital.known])
+    return predict(found.model(), hospitals, study)
 
 
 def learn(
@@ -134,12 +109,7 @@ def learn(
     starting anew each time; ``name`` takes the hospital's place in the seed of each round.
     """
     torch.set_num_threads(THREADS)
-    bags = PooledBags(
-        [
-            training_bags(h.cohort, h.features, study=study, panel=panel if h.has_genes else None)
-            for h in hospitals
-        ]
-    )
+    bags = PooledBags([_training_bags(hospital, study, panel) for hospital in hospitals])
     model = new_model(model_config(study, panel), seed=study.seed)
     for number in range(1, study.rounds + 1):
         train(
@@ -154,16 +124,78 @@ def learn(
     return model
 
 
-def predict(
-    model: Network, hospitals: Sequence[Hospital], study: StudyConfig
-) -> NDArray[np.float64]:
+def _training_bags(hospital: Hospital, study: StudyConfig, panel: GenePanel) -> SiteBags:
+    return training_bags(
+        hospital.cohort,
+        hospital.features,
+        study=study,
+        panel=panel if hospital.has_genes else None,
+        cache=hospital.cache,
+    )
+
+
+def predict(model: Network, hospitals: Sequence[Hospital], study: StudyConfig) -> Risks:
     """The risk of every case, from slides alone."""
     risks = [
         float(model.predict([bag.features]).risk[0])
-        for hospital in hospitals
-        for bag in SiteBags(hospital.known, hospital.features, study=study)
+        for h in hospitals
+        for bag in SiteBags(h.known, h.features, study=study, cache=h.cache)
     ]
     return np.round(risks, 6)
+
+
+def cox(
+    hospitals: Sequence[Hospital],
+    study: StudyConfig,
+    *,
+    trains: set[str],
+    risks: Risks | None = None,
+) -> Risks:
+    """Site-stratified Cox on age, sex, grade and stage, as the coordinator fits it, from sums.
+
+    Args:
+        hospitals: all; their training cases are fitted to where ``trains`` has their name.
+        study: its ``minimum_cases`` holds for these sums as in a deployment.
+        trains: names.
+        risks: of a model, a fifth covariate: the stacked arm. Of training cases they are too good.
+
+    Raises:
+        TrainingError: it does not converge.
+    """
+    x = np.array([case.covariates for hospital in hospitals for case in hospital.known])
+    if risks is not None:
+        x = np.column_stack([x, risks])
+    parts = np.split(x, np.cumsum([len(hospital.known) for hospital in hospitals])[:-1])
+    least = study.minimum_cases
+    strata = [
+        _Stratum.of(hospital, part)
+        for hospital, part in zip(hospitals, parts, strict=True)
+        if hospital.name in trains
+    ]
+    centre = mean_and_sd(add_sums([moments_of(one.x, least=least) for one in strata]))
+
+    def ask(beta: Risks) -> dict[str, NDArray[np.float64]]:
+        at = Linear(*centre, beta)
+        return add_sums([step_of(s.x, s.times, s.events, at, least=least) for s in strata])
+
+    return linear_risk(x, Linear(*centre, fit(ask, x.shape[1], l2=RIDGE).beta))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Stratum:
+    """One hospital's training cases as Cox's model sees them."""
+
+    x: NDArray[np.float64]  # (n, p)
+    times: NDArray[np.float64]
+    events: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, hospital: Hospital, x: NDArray[np.float64]) -> "_Stratum":
+        """Those of the hospital's known cases that training may see."""
+        chosen = [case.can_train for case in hospital.known]
+        outcomes = [case.outcome for case in hospital.known if case.can_train and case.outcome]
+        times = np.array([outcome.time for outcome in outcomes])
+        return cls(x[chosen], times, np.array([outcome.event for outcome in outcomes]))
 
 
 class PooledBags(Sequence[Bag]):

@@ -34,6 +34,10 @@ class Estimate:
         low, high = np.percentile(drawn, [tail, 100 - tail]) if len(drawn) else (math.nan, math.nan)
         return cls(float(replicates[0]), float(low), float(high))
 
+    def holds(self, value: float) -> bool:
+        """Whether the interval holds a value."""
+        return self.low <= value <= self.high
+
     def __str__(self) -> str:
         if math.isnan(self.value):
             return "-"

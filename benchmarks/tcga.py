@@ -1,34 +1,33 @@
 """``benchmarks/tcga.py --sites DIR``: federated, pooled and each hospital alone, by one code.
 
-The federation is the real deployment on this machine, its hospitals reading the given folders; the
-other arms train the same model in this process. See README.md beside this file for what it may and
-may not show. It prints numbers about groups of cases, never about one.
+Folds, seeds and arms; one model of each is a cell, and a run that is started again skips those that
+are done. The federation runs by the functions of coordinator and hospitals in one process. See
+README.md beside this file for the protocol, and for what it may and may not show. It prints numbers
+about groups of cases, never about one.
 """
 
 import argparse
 import signal
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
-from arms import COORDINATOR, federate, learn, panel_of, predict, write_study
-from hospitals import Hospital, all_cases, open_hospital
-from plan import BFLOAT16, Plan, make_plan
+from arms import Risks, cox
+from cells import Cell, prepare, read_cell, run_cells, study_of
+from hospitals import Cases, Hospital, all_cases
+from plan import WORKERS, Plan, make_plan
 from report import (
     ALONE,
-    COARSE,
+    ARMS,
+    CLINICAL,
     FEDERATED,
-    POOLED,
+    STACKED,
     Arm,
     as_json,
     compare,
@@ -37,31 +36,39 @@ from report import (
     missed_targets,
     seeds_table,
 )
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from ghanet_model.commands import run_command
-from ghanet_model.errors import SettingsError, TrainingError
+from ghanet_model.errors import TrainingError
 from ghanet_model.files import write_json
-from ghanet_model.genes import GenePanel
 from ghanet_model.sizes import PRESETS
-from ghanet_model.study import StudyConfig
+
+Folds = dict[int, tuple[Hospital, ...]]
 
 
 def benchmark(options: argparse.Namespace) -> int:
-    """Run every arm and seed, print the tables, write the numbers."""
+    """Run every cell that is not done, print the tables, write the numbers."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     plan = make_plan(options)
     with work_folder(options.work) as work:
-        hospitals, arms = run_arms(plan, work)
-    cases = all_cases(hospitals)
+        folds = prepare(plan, work)
+        cases = all_cases(folds)
+        require_training(plan, folds, work)
+        with progress() as told:
+            run_cells(plan, work, told)
+        arms = [arm_of(plan, work, name, cases) for name in plan.trained]
+        arms += [fitted_arm(plan, work, name, folds) for name in _fitted(plan)]
     columns = make_columns(cases)
-    rows = compare(arms, cases, columns)
+    rows = compare(arms, columns)
     print(f"\nC-index with 95% bootstrap interval; {plan}\n")
     print(main_table(arms, columns, rows), seeds_table(plan.seeds, rows), sep="\n\n")
     if options.json:
-        about = {"about": str(plan), "study": plan.study, "seeds": plan.seeds}
+        about = {"about": str(plan), "study": plan.study, "seeds": plan.seeds, "folds": plan.folds}
         write_json(options.json, {**about, **as_json(arms, columns, rows)})
-    if options.check and (missed := missed_targets(rows)):
+    checked = options.check or options.chance
+    if checked and (missed := missed_targets(rows, chance=options.chance)):
         raise TrainingError("; ".join(missed), hint="benchmarks/README.md says what is expected")
     return 0
 
@@ -72,105 +79,81 @@ def _interrupt(*_: object) -> None:
 
 @contextmanager
 def work_folder(given: Path | None) -> Iterator[Path]:
-    """An empty folder: the given one, which stays, or a temporary one, which does not."""
+    """The given folder, which stays, or a temporary one, which does not."""
     if given is None:
         with tempfile.TemporaryDirectory(prefix="ghanet-benchmark-") as made:
             yield Path(made)
         return
     given.mkdir(parents=True, exist_ok=True)
-    if any(given.iterdir()):
-        raise SettingsError(f"{given}: not empty", hint="give --work a new folder")
     yield given.resolve()
 
 
-def run_arms(plan: Plan, work: Path) -> tuple[list[Hospital], list[Arm]]:
-    """Every arm with every seed.
+@contextmanager
+def progress() -> Iterator[Callable[[int, int], None]]:
+    """Cells done and the time that the others will take, on the error stream."""
+    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn()]
+    columns += [TimeElapsedColumn(), TimeRemainingColumn(elapsed_when_finished=True)]
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=600) as shown:
+        task = shown.add_task("models", total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def require_training(plan: Plan, folds: Folds, work: Path) -> None:
+    """A hospital that cannot train would end a federation's first round: say so before.
 
     Raises:
-        GHANetError: a table, a setting or the deployment failed.
+        TrainingError: one cannot, in any fold.
     """
-    runs = []
-    for seed in plan.seeds:
-        folder = work / f"seed-{seed}"
-        study = write_study(folder / COORDINATOR, plan.study | {"seed": seed}, plan.groups)
-        if not runs:
-            say("reading tables")
-            hospitals = [open_hospital(place, study) for place in plan.places]
-            all_cases(hospitals)
-            require_training(plan, hospitals, study)
-        runs.append(run_seed(plan, folder, hospitals, study))
-    return hospitals, [
-        Arm(
-            name=name,
-            risks=np.array([run[name].risks for run in runs]),
-            saw=runs[0][name].saw,
-            seconds=tuple(run[name].seconds for run in runs),
-        )
-        for name in runs[0]
-    ]
-
-
-def require_training(plan: Plan, hospitals: Sequence[Hospital], study: StudyConfig) -> None:
-    """A hospital that cannot train would end the federation's first round: say so before."""
-    unable = [h.name for h in hospitals if h.name in plan.training and not h.can_train(study)]
+    study = study_of(work, plan.seeds[0])
+    needed = {h.name for h in folds[plan.folds[0]]} if ALONE in plan.arms else plan.training
+    unable = {
+        hospital.name
+        for hospitals in folds.values()
+        for hospital in hospitals
+        if hospital.name in needed and not hospital.can_train(study)
+    }
     if unable:
         raise TrainingError(
-            f"{', '.join(unable)}: fewer than {study.minimum_cases} training cases, or no event",
+            f"{', '.join(sorted(unable))}: fewer than {study.minimum_cases} training cases, "
+            "or no event",
             hint="a larger cohort, or other hospitals",
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ArmRun:
-    """One arm with one seed."""
-
-    risks: NDArray[np.float64]  # (cases,)
-    saw: frozenset[int]
-    seconds: float
+def risks_of(plan: Plan, work: Path, cell: Cell) -> tuple[Risks, float]:
+    """What a cell that is done says of every case, and its seconds."""
+    done = read_cell(plan, work, cell)
+    assert done is not None
+    return np.array(done.risks), done.seconds
 
 
-def run_seed(
-    plan: Plan, folder: Path, hospitals: Sequence[Hospital], study: StudyConfig
-) -> dict[str, ArmRun]:
-    """Every arm once, by name."""
-    training = [hospital for hospital in hospitals if hospital.name in plan.training]
-    pooled_panel = panel_of(training, study)
-    runs: dict[str, ArmRun] = {}
-
-    def run(name: str, own: Sequence[Hospital], train: Callable[[], NDArray[np.float64]]) -> None:
-        say(f"seed {study.seed}: {name}")
-        began = time.monotonic()
-        risks = train()
-        saw = frozenset(number for number, h in enumerate(hospitals) if h in own)
-        runs[name] = ArmRun(risks, saw, time.monotonic() - began)
-
-    def in_process(own: Sequence[Hospital], panel: GenePanel, name: str) -> NDArray[np.float64]:
-        return predict(learn(own, study, panel=panel, name=name), hospitals, study)
-
-    def federation(own: Path) -> NDArray[np.float64]:
-        return federate(own, plan.places, hospitals, trains=plan.training)
-
-    run(FEDERATED, training, lambda: federation(folder))
-    if plan.bfloat16:
-        coarse = folder.with_name(f"{folder.name}-bfloat16")
-        write_study(coarse / COORDINATOR, plan.study | BFLOAT16 | {"seed": study.seed}, plan.groups)
-        run(COARSE, training, lambda: federation(coarse))
-        return runs
-    run(POOLED, training, lambda: in_process(training, pooled_panel, POOLED))
-    for hospital in hospitals:
-        if hospital.can_train(study):
-            panel = panel_of([hospital], study) if hospital.has_genes else pooled_panel
-            run(
-                f"{ALONE} {hospital.name}",
-                [hospital],
-                partial(in_process, [hospital], panel, hospital.name),
-            )
-    return runs
+def arm_of(plan: Plan, work: Path, name: str, cases: Cases) -> Arm:
+    """The risks of held-out cases, each by the model of the fold that held it out."""
+    risks, seconds = np.zeros((len(plan.seeds), len(cases.times))), []
+    for row, seed in enumerate(plan.seeds):
+        for fold in plan.folds:
+            found, took = risks_of(plan, work, Cell(fold, seed, name))
+            risks[row, cases.fold == fold] = found[cases.fold == fold]
+            seconds.append(took)
+    return Arm(name, risks, float(np.mean(seconds)))
 
 
-def say(text: str) -> None:
-    """A line of progress, on the error stream: the tables stay alone."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+def _fitted(plan: Plan) -> list[str]:
+    return [arm for arm in (CLINICAL, STACKED) if arm in plan.arms]
+
+
+def fitted_arm(plan: Plan, work: Path, name: str, folds: Folds) -> Arm:
+    """An arm that is fitted by Cox's model, to what each case's table and the federation say."""
+    cases = all_cases(folds)
+    risks = np.zeros((len(plan.seeds), len(cases.times)))
+    for row, seed in enumerate(plan.seeds):
+        for fold, hospitals in folds.items():
+            own = None
+            if name == STACKED:
+                own = risks_of(plan, work, Cell(fold, seed, FEDERATED))[0]
+            found = cox(hospitals, study_of(work, seed), trains=plan.training, risks=own)
+            risks[row, cases.fold == fold] = found[cases.fold == fold]
+    return Arm(name, risks, 0.0)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -178,23 +161,24 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tcga.py", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--sites", type=Path, required=True, help="a folder with one folder per hospital")
+    add("--splits", type=Path, help="a folder of splits_K.csv; default: the tables' own split")
     add("--groups", type=Path, help="CSV of gene groups; default: gene_groups.csv in --sites")
     add("--preset", choices=sorted(PRESETS), default="compact")
+    add("--folds", type=int, nargs="+", help="default: 0 to 4 with --splits")
+    add("--seeds", type=int, nargs="+", help="default: 0 1 2")
+    add("--arms", choices=ARMS, nargs="+", help="default: all but the last")
     add(
         "--wsi-only", choices=("infers", "trains"), default="infers", help="hospitals without genes"
     )
     add("--rounds", type=int, help="of the federation; default: by preset")
     add("--local-epochs", type=int, help="in each round; default: by preset")
     add("--learning-rate", type=float, help="default: by preset")
-    add(
-        "--bfloat16",
-        action="store_true",
-        help="only the federation: in bfloat16, trained and exchanged so, beside float32",
-    )
-    add("--quick", action="store_true", help="one seed, one round, three hospitals: does it run?")
+    add("--workers", type=int, default=WORKERS, help="models at a time, one core each")
+    add("--quick", action="store_true", help="one fold and seed, two rounds, three hospitals")
     add("--check", action="store_true", help="exit 1 where a target is missed")
+    add("--chance", action="store_true", help="exit 1 where an arm of slides is not at chance")
     add("--json", type=Path, help="write all numbers to this file")
-    add("--work", type=Path, help="keep the deployments' folders here; default: a temporary folder")
+    add("--work", type=Path, help="keep cells here, and go on from there; default: temporary")
     add("--debug", action="store_true", help="tracebacks of unexpected errors")
     parser.set_defaults(command=benchmark)
     return parser

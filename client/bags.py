@@ -139,7 +139,7 @@ def _bags(  # noqa: PLR0913 - what its two callers were given
         cache.keep_only({features.path_of(slide.slide_id) for slide in cohort.slides})
     genes = None
     if panel is not None and cohort.genes is not None:
-        groups = panel.scale(cohort.genes[chosen], cohort.gene_columns)
+        groups = panel.scaled(cohort.genes[chosen], cohort.gene_columns)
         rows = zip(*(torch.from_numpy(group) for group in groups), strict=True)
         genes = [None if all(g.isnan().all() for g in row) else tuple(row) for row in rows]
     cases = [cohort.cases[i] for i in chosen]

@@ -29,7 +29,7 @@ _MALE = "male m mannlich mann man homme masculin masculino maschile uomo hombre"
 _SEX = {**dict.fromkeys(_FEMALE.split(), 1.0), **dict.fromkeys(_MALE.split(), 0.0)}
 _FLAGS = {"1": 1.0, "1.0": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "0.0": 0.0}
 _FLAGS |= {"false": 0.0, "no": 0.0}
-_UNKNOWN = {"unknown", "[unknown]", "[discrepancy]", "x", "nx", "gx", "stage x", "other", "-", "?"}
+_UNKNOWN = {"unknown", "[unknown]", "[discrepancy]", "x", "nx", "gx", "stage x", "-", "?"}
 _ROMAN = {"0": 0.0, "i": 1.0, "ii": 2.0, "iii": 3.0, "iv": 4.0}
 _STAGE = re.compile(r"(?:stage|stadium|stade|ajcc)?\s*(0|i{1,3}|iv|[1-4])(?:[abcs]\d?)?")
 _GRADE = re.compile(r"(?:who|grade|grad|g)?\s*(?:grade\s*)?(i{1,3}|iv|[1-4])(?:\.0)?")
@@ -38,6 +38,7 @@ _GRADE_WORDS |= {"intermediate": 2.0, "intermediate grade": 2.0, "undifferentiat
 _GRADE_WORDS |= {"well differentiated": 1.0, "moderately differentiated": 2.0}
 _GRADE_WORDS |= {"poorly differentiated": 3.0}
 _HINTS = {
+    "age": "use years",
     "sex": "use female and male; a column of 1 and 0 needs a name that says it, such as is_female",
     "grade": "use G1 to G4, 1 to 4, low grade or high grade",
     "stage": "use Stage I to IV, with or without letters, or 0 to 4",
@@ -79,8 +80,8 @@ def read_covariates(table: Table, columns: Columns) -> Covariates:
         is_named = column not in USUAL
         if is_named and words and not np.isfinite(values[:, place]).any():
             what = f"nothing in {column} is understood as {kind}"
-            problems.append(Problem(table.name, None, what, _HINTS.get(kind, "use years")))
-        said += _said(kind, column, values[:, place], words)
+            problems.append(Problem(table.name, None, what, _HINTS[kind]))
+        said.append(_said(kind, table, column, values[:, place], words))
     absent = [kind for kind, column in names.items() if column not in table.header]
     if absent:
         said.append(f"{table.name}: no column for {', '.join(absent)}")
@@ -92,7 +93,7 @@ def _age(table: Table, column: str) -> tuple[NDArray[np.float64], Rule, Counter[
     text = table.text(column)
     words = Counter(text[table.is_known(column) & years.isna()])
     wrong = (years < 0) | (years > OLDEST)
-    rule = (wrong, f"{column} is not an age", f"years, from 0 to {OLDEST:.0f}")
+    rule = (wrong, f"{column} is not an age", f"years, from 0 to {OLDEST:.0f}, or empty")
     return years.where(~wrong).to_numpy(np.float64), rule, words
 
 
@@ -149,12 +150,22 @@ def _plain(word: str) -> str:
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
-def _said(kind: str, column: str, values: NDArray[np.float64], words: Counter[str]) -> list[str]:
-    """How many are known; words not understood are named, numbers and dates are not."""
-    known = int(np.isfinite(values).sum())
-    parts = [f"{kind}: column '{column}', known of {counted(known, 'case')}"]
+def _said(
+    kind: str, table: Table, column: str, values: NDArray[np.float64], words: Counter[str]
+) -> str:
+    """How many are known, and the words behind grades that have no number.
+
+    A word that is not understood is named where it has no digit and several cases have it: so it
+    is no case's name, and no date.
+    """
+    known = counted(int(np.isfinite(values).sum()), "case")
+    parts = [f"{kind}: column '{column}', known of {known}"]
+    if kind == "grade":
+        used = {_plain(word) for word in table.text(column).unique()} & set(_GRADE_WORDS)
+        parts += [f"'{word}' = {_GRADE_WORDS[word]:.0f}" for word in sorted(used)]
     if words:
-        plain = [word[:40] for word, _ in words.most_common() if not re.search(r"\d", word)]
-        shown = ": " + ", ".join(map(repr, plain[:SHOWN])) if plain else ""
-        parts.append(f"{counted(words.total(), 'cell')} not understood{shown}")
-    return ["; ".join(parts)]
+        common = [word for word, cells in words.most_common() if cells > 1]
+        plain = [word[:40] for word in common if not re.search(r"\d", word)]
+        named = ": " + ", ".join(map(repr, plain[:SHOWN])) if plain else ""
+        parts.append(f"{counted(words.total(), 'case')} not understood, taken as unknown{named}")
+    return "; ".join(parts)

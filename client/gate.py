@@ -70,6 +70,8 @@ def let_out(site: Site, kind: str, asked: Record, record: Record) -> Frame:
         "cases": passed.cases,
         "norm": passed.norm,
     }
+    if kind == STATISTICS:
+        facts["topic"] = str(record.values["topic"])
     _write(site.config.folder, SENT, facts)
     return Frame(kind, record.values, passed.blob)
 

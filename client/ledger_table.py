@@ -53,8 +53,8 @@ def _about(line: Line) -> str:
 
 
 def _named(facts: Mapping[str, Scalar]) -> str:
-    number = facts.get("round")
-    return f"{facts.get('kind', '')} {number}" if number else str(facts.get("kind", ""))
+    kind, number, topic = (facts.get(key) for key in ("kind", "round", "topic"))
+    return f"{kind} {number}" if number else f"{kind} ({topic})" if topic else str(kind or "")
 
 
 def _short(value: Scalar) -> str:

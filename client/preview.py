@@ -7,15 +7,10 @@ from pathlib import Path
 
 from ghanet_model.bounds import change_in
 from ghanet_model.errors import GateError, GHANetError
-from ghanet_model.genes import (
-    GeneMoments,
-    GenePanel,
-    candidate_columns,
-    candidate_groups,
-    gene_sums,
-    make_panel,
-)
+from ghanet_model.gene_values import GeneValues
+from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups
 from ghanet_model.network import DECODERS, new_model
+from ghanet_model.panel import panel_of_tables
 from ghanet_model.protocol import RoundAsk, StatisticsAsk
 from ghanet_model.question import text_of
 from ghanet_model.record import Record, Vector
@@ -110,10 +105,9 @@ def _first_questions(site: Site) -> Iterator[Question]:
     why = "nothing was asked yet; the gene panel is a stand-in: all genes of the study"
     panel = _stand_in_panel(study)
     if genes is not None:
-        asked = StatisticsAsk(study.digest, GeneMoments.topic, text_of(GeneMoments())).to_record()
+        asked = StatisticsAsk(study.digest, GeneValues.topic, text_of(GeneValues())).to_record()
         yield Question(STATISTICS, asked, "gene sums, which are asked for once, before round 1")
-        sums = gene_sums(genes, clip=study.gene_clip, minimum_cases=site.least)
-        panel = make_panel(study, sums, sites=1)
+        panel = panel_of_tables(study, {site.config.name: genes}, least=site.least)
         why = "nothing was asked yet; the gene panel is made of this hospital's sums alone"
     first = weights_of(new_model(model_config(study, panel), seed=study.seed))
     ask = RoundAsk(

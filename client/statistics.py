@@ -3,26 +3,59 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ghanet_model.cohort_table import CohortTable
+from ghanet_model.cox_questions import CoxMoments, CoxStep
 from ghanet_model.errors import GenesError, ProtocolError
-from ghanet_model.genes import GeneMoments, GeneSums, gene_sums
+from ghanet_model.evaluation import Evaluation, FollowUp, TrainingRisks
+from ghanet_model.gene_classes import GeneClasses, class_sums
+from ghanet_model.gene_values import GeneValues, gene_value_sums
 from ghanet_model.protocol import StatisticsAsk
 from ghanet_model.question import Sums
+from ghanet_model.rehearsal import Rehearsal
+from ghanet_model.signature import FeatureSignature
 from ghanet_model.topics import question_of
 
+from .describe import cohort_table
+from .evaluation import covariates, cox, evaluation, follow_up, training_risks
+from .rehearsal import rehearse
+from .signature import feature_signature
 from .site import Site
 
 Answer: TypeAlias = Callable[[Site, StatisticsAsk, Any], Sums]
 
 
-def _gene_moments(site: Site, _ask: StatisticsAsk, _question: GeneMoments) -> Sums:
+def _gene_values(site: Site, _ask: StatisticsAsk, question: GeneValues) -> Sums:
+    return gene_value_sums(_genes_of(site), least=site.least, grid=question.grid)
+
+
+def _gene_classes(site: Site, _ask: StatisticsAsk, question: GeneClasses) -> Sums:
+    genes, cases = _genes_of(site), site.cohort().cases
+    outcomes = [case.outcome for case in cases if case.can_train and case.outcome]
+    return class_sums(genes, outcomes, question.scaling, site.study, least=site.least)
+
+
+def _genes_of(site: Site) -> NDArray[np.float32]:
     genes = site.cohort().training_genes
     if genes is None:
         raise GenesError("asked for gene sums, but site.yaml names no gene table")
-    sums = gene_sums(genes, clip=site.study.gene_clip, minimum_cases=site.least)
-    return {name: getattr(sums, name) for name in GeneSums.__slots__}
+    return genes
 
 
-ANSWERS: Mapping[str, Answer] = {GeneMoments.topic: _gene_moments}
+ANSWERS: Mapping[str, Answer] = {
+    CohortTable.topic: cohort_table,
+    Rehearsal.topic: rehearse,
+    FeatureSignature.topic: feature_signature,
+    GeneValues.topic: _gene_values,
+    GeneClasses.topic: _gene_classes,
+    FollowUp.topic: follow_up,
+    TrainingRisks.topic: training_risks,
+    CoxMoments.topic: covariates,
+    CoxStep.topic: cox,
+    Evaluation.topic: evaluation,
+}
 
 
 def sums_for(site: Site, ask: StatisticsAsk) -> Sums:

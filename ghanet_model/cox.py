@@ -9,7 +9,6 @@ known is put at the mean. The ridge takes l2 / 2 |beta|^2 from the log likelihoo
 ``penalizer`` is l2 divided by the number of cases, on covariates standardised as here.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,13 +16,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from .errors import TrainingError
+from .errors import ProtocolError, TrainingError
+from .metrics import told
+from .partial_likelihood import DIVERGES, Vector, cox_sums
 from .question import Sums, numbers_of
 
 COVARIATES = ("age", "female", "grade", "stage")
+MOST_SPREAD = 12.0  # of log hazards inside a hospital; fits of real covariates have 2 to 6
 SMALLEST_SD = 1e-9  # below this a covariate is constant
+MOST_LEVELS = 5  # of a covariate that counts few things, such as stage
+MOST_HALVINGS = 20  # of one step
+SLACK = 1e-9  # of a log likelihood, relative: rounding is no descent
 NORMAL_95 = 1.959963984540054
-Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,13 +50,27 @@ class Linear:
 
 def site_covariate_sums(x: NDArray[np.float64], *, least: int) -> Sums:
     """Sums of one hospital's covariates (n, p) for their mean and standard deviation."""
-    known = known_enough(x, least=least)
+    known = tellable(x, least=least)
     values = np.where(np.isnan(known), 0.0, known)
     return {
         "count": np.isfinite(known).sum(axis=0, dtype=np.float64),
         "total": values.sum(axis=0),
         "squares": (values**2).sum(axis=0),
     }
+
+
+def tellable(x: NDArray[np.float64], *, least: int) -> NDArray[np.float64]:
+    """Covariates (n, p) as they may enter sums: what is known of few cases is as if not known.
+
+    That is a covariate that is known of fewer than ``least`` cases, and of one such as sex, grade
+    or stage each value that fewer have: how many would follow from number, sum and squares.
+    """
+    known = np.array(x, np.float64)
+    for column in known.T:
+        values, cases = np.unique(column[np.isfinite(column)], return_counts=True)
+        if len(values) <= MOST_LEVELS:
+            column[np.isin(column, values[cases < least])] = np.nan
+    return known_enough(known, least=least)
 
 
 def known_enough(x: NDArray[np.float64], *, least: int) -> NDArray[np.float64]:
@@ -81,64 +99,21 @@ def linear_risk(x: NDArray[np.float64], at: Linear) -> Vector:
     return risk
 
 
-def cox_sums(
-    z: NDArray[np.float64], time: ArrayLike, event: ArrayLike, beta: Vector
-) -> dict[str, NDArray[np.float64]]:
-    """Score, information and log partial likelihood of one stratum at ``beta``, Efron's ties.
-
-    Args:
-        z: (n, p) standardised covariates.
-        time: (n,) months.
-        event: (n,) true for died.
-        beta: (p,).
-    """
-    order = np.argsort(-np.asarray(time, float), kind="stable")
-    times, died, z = np.asarray(time, float)[order], np.asarray(event, bool)[order], z[order]
-    size = z.shape[1]
-    score, information, likelihood = np.zeros(size), np.zeros((size, size)), 0.0
-    eta = z @ beta
-    top = float(eta.max(initial=0.0))
-    weight = np.exp(eta - top)
-    s0, s1, s2 = 0.0, np.zeros(size), np.zeros((size, size))
-    last_of_ties = np.append(np.diff(times) != 0, True)[: len(times)]
-    start = 0  # from the longest time down: who is at risk is behind
-    for end in (np.flatnonzero(last_of_ties) + 1).tolist():
-        rows, w = z[start:end], weight[start:end]
-        s0, s1, s2 = s0 + w.sum(), s1 + w @ rows, s2 + (rows.T * w) @ rows
-        dead = died[start:end]
-        deaths = int(dead.sum())
-        if deaths:
-            d0, d1 = w[dead].sum(), w[dead] @ rows[dead]
-            d2 = (rows[dead].T * w[dead]) @ rows[dead]
-            score += rows[dead].sum(axis=0)
-            likelihood += float(eta[start:end][dead].sum())
-            for tied in range(deaths):
-                part = tied / deaths
-                total = s0 - part * d0
-                mean = (s1 - part * d1) / total
-                score -= mean
-                information += (s2 - part * d2) / total - np.outer(mean, mean)
-                likelihood -= math.log(total) + top
-        start = end
-    return {
-        "score": score,
-        "information": (information + information.T) / 2,
-        "log_likelihood": np.array([likelihood]),
-        "events": np.array([float(died.sum())]),
-        "cases": np.array([float(len(times))]),
-    }
-
-
 def site_cox_sums(
     x: NDArray[np.float64], time: ArrayLike, event: ArrayLike, at: Linear, *, least: int
 ) -> Sums:
-    """One hospital's part as it may leave: nothing with few cases or few deaths.
+    """One hospital's part as it may leave: nothing with few deaths, none, or few survivors.
 
     ``told`` and ``withheld`` count the hospitals of either kind.
+
+    Raises:
+        ProtocolError: coefficients at which single cases would outweigh all others.
     """
-    z = standardise(known_enough(x, least=least), at.mean, at.sd)
+    z = standardise(tellable(x, least=least), at.mean, at.sd)
+    if len(z) and np.ptp(z @ at.beta) > MOST_SPREAD:
+        raise ProtocolError("coefficients so large that a sum would be about a few cases")
     sums = cox_sums(z, time, event, at.beta)
-    enough = sums["cases"][0] >= least and sums["events"][0] >= max(1, least)
+    enough = bool(told(int(sums["events"][0]), int(sums["cases"][0]), least=least))
     kept = sums if enough else {name: np.zeros_like(array) for name, array in sums.items()}
     return {**kept, "told": np.array([float(enough)]), "withheld": np.array([float(not enough)])}
 
@@ -150,13 +125,17 @@ class Fit:
     beta: Vector  # (p,) log hazard ratios of one standard deviation
     se: Vector  # (p,) from the information, ridge included
     log_likelihood: float  # without the ridge
-    steps: int
+    steps: int  # exchanges of coefficients and sums, halvings not counted
+
+    @property
+    def z(self) -> Vector:
+        """Wald's statistic of each coefficient."""
+        return self.beta / self.se
 
     @property
     def p(self) -> Vector:
-        """Two-sided p of each coefficient, Wald; NaN where a covariate is constant."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found: Vector = 2 * norm.sf(np.abs(self.beta / self.se))
+        """Two-sided p of each coefficient, Wald; 1 where a covariate is constant."""
+        found: Vector = 2 * norm.sf(np.abs(self.z))
         return found
 
     @property
@@ -189,24 +168,39 @@ def fit(
     beta = np.zeros(size)
     sums = ask(beta)
     for step in range(1, most + 1):
-        information = sums["information"] + l2 * np.eye(size)
-        try:
-            move = np.linalg.solve(information, sums["score"] - l2 * beta)
-        except np.linalg.LinAlgError:
-            break
-        value = _penalised(sums, beta, l2)
-        for _ in range(20):
-            tried = ask(beta + move)
-            if _penalised(tried, beta + move, l2) >= value - 1e-9 * (1 + abs(value)):
-                break
-            move = move / 2
-        beta, sums = beta + move, tried
+        move = _newton_move(sums, beta, l2)
         if np.abs(move).max(initial=0.0) < tolerance:
-            return _fitted(beta, sums, l2, step)
-    raise TrainingError(
-        "the Cox model does not converge",
-        hint="a covariate that separates the dead from the others? A ridge above 0 helps",
-    )
+            return _fitted(beta + move, sums, l2, step)
+        beta, sums = _uphill(ask, sums, beta, move, l2)
+    raise _no_maximum()
+
+
+def _newton_move(sums: Sums, beta: Vector, l2: float) -> Vector:
+    """Information and ridge, inverse, times the score with ridge."""
+    information = sums["information"] + l2 * np.eye(len(beta))
+    try:
+        move = np.linalg.solve(information, sums["score"] - l2 * beta)
+    except np.linalg.LinAlgError:
+        raise _no_maximum() from None
+    return np.asarray(move, np.float64)
+
+
+def _uphill(
+    ask: Callable[[Vector], Sums], sums: Sums, beta: Vector, move: Vector, l2: float
+) -> tuple[Vector, Sums]:
+    """The first of move, move / 2, move / 4, ... that does not descend, and the sums there."""
+    value = _penalised(sums, beta, l2)
+    lowest = value - SLACK * (1 + abs(value))
+    for halvings in range(MOST_HALVINGS):
+        there = beta + move / 2**halvings
+        found = ask(there)
+        if _penalised(found, there, l2) >= lowest:
+            return there, found
+    raise _no_maximum()
+
+
+def _no_maximum() -> TrainingError:
+    return TrainingError("the Cox model does not converge", hint=DIVERGES)
 
 
 def _penalised(sums: Sums, beta: Vector, l2: float) -> float:
@@ -214,5 +208,6 @@ def _penalised(sums: Sums, beta: Vector, l2: float) -> float:
 
 
 def _fitted(beta: Vector, sums: Sums, l2: float, steps: int) -> Fit:
+    """The sums are those of the last step but one, a move below the tolerance away."""
     covariance = np.linalg.inv(sums["information"] + l2 * np.eye(len(beta)))
     return Fit(beta, np.sqrt(np.diag(covariance)), float(sums["log_likelihood"][0]), steps)

@@ -2,11 +2,13 @@
 
 An axis has L = 2^d leaves on a public grid and 2L - 1 nodes, all its dyadic intervals: node 0 is
 the whole axis, the children of node i are 2i + 1 and 2i + 2, the last L nodes are the leaves. A
-hospital counts every case at exactly one node. It starts with the whole grid and halves a box as
-long as each half holds no case or at least ``least``; what cannot be halved stays where it is. So
-no count of a few ever leaves, trees of hospitals add, and whoever gets their sum knows of every
-count in which box its cases lie: hence a value, with the count spread evenly over the box, and an
-exact bound, with all cases where they do most harm. With ``least`` 1 all counts are at leaves.
+hospital counts every case at exactly one node, in whose box it lies. It starts with the whole grid
+and halves a box, again and again, where each half holds no case or at least ``least``. Where one
+half holds a few, these are peeled off: they stay in the box together with the cases beside them, as
+many as make ``least``, and the others go on. What is fewer than twice ``least`` stays. So no count
+of a few ever leaves, trees of hospitals add, and whoever gets their sum knows of every count in
+which box its cases lie: hence a value, with the count spread evenly over the box, and an exact
+bound, with all cases where they do most harm. With ``least`` 1 all counts are at leaves.
 """
 
 from collections.abc import Sequence
@@ -51,34 +53,25 @@ def column_trees(
     Returns:
         (columns, nodes); a column with fewer than ``least`` values tells nothing.
     """
-    columns, nodes = leaves.shape[1], nodes_of(size)
+    columns = leaves.shape[1]
+    if least <= 1:
+        return _leaf_counts(leaves, size, measured)
+    trees = np.zeros((columns, nodes_of(size)))
+    for column in range(columns):
+        own = leaves[:, column] if measured is None else leaves[measured[:, column], column]
+        trees[column] = tree_counts(own, size, least=least)
+    return trees
+
+
+def _leaf_counts(
+    leaves: NDArray[np.integer], size: int, measured: NDArray[np.bool_] | None
+) -> Counts:
+    columns = leaves.shape[1]
     place = leaves + size * np.arange(columns)
     known = place.ravel() if measured is None else place[measured]
-    full = np.zeros((columns, nodes))
-    full[:, size - 1 :] = np.bincount(known, minlength=columns * size).reshape(columns, size)
-    for node in range(size.bit_length() - 2, -1, -1):
-        own, below = slice(2**node - 1, 2 ** (node + 1) - 1), slice(2 ** (node + 1) - 1, None)
-        children = full[:, below][:, : 2 ** (node + 1)]
-        full[:, own] = children[:, ::2] + children[:, 1::2]
-    return _stay(full, size, least)
-
-
-def _stay(full: Counts, size: int, least: int) -> Counts:
-    """Counts where halving ends, from the counts of all nodes (columns, nodes)."""
-    told = np.zeros_like(full)
-    reached = full[:, :1] >= max(1, least)  # (columns, nodes of this level)
-    for level in range(size.bit_length()):
-        first, nodes = 2**level - 1, 2**level
-        here = full[:, first : first + nodes]
-        if nodes == size:
-            told[:, first:] = np.where(reached, here, 0.0)
-            break
-        below = full[:, first + nodes : first + 3 * nodes]
-        large = (below == 0) | (below >= least)
-        halved = reached & large[:, ::2] & large[:, 1::2]
-        told[:, first : first + nodes] = np.where(reached & ~halved, here, 0.0)
-        reached = np.repeat(halved, 2, axis=1)
-    return told
+    trees = np.zeros((columns, nodes_of(size)))
+    trees[:, size - 1 :] = np.bincount(known, minlength=columns * size).reshape(columns, size)
+    return trees
 
 
 def tree_counts(leaves: ArrayLike, sizes: int | Sequence[int], *, least: int) -> Counts:
@@ -93,6 +86,9 @@ def tree_counts(leaves: ArrayLike, sizes: int | Sequence[int], *, least: int) ->
 
     Returns:
         Counts by node, one axis of nodes per axis; all 0 for fewer than ``least`` cases.
+
+    >>> tree_counts([0, 0, 0, 0, 0, 3], 4, least=3).tolist()
+    [3.0, 0.0, 0.0, 3.0, 0.0, 0.0, 0.0]
     """
     sizes = [sizes] if isinstance(sizes, int) else list(sizes)
     rows = np.asarray(leaves, np.intp).reshape(-1, len(sizes))
@@ -101,30 +97,48 @@ def tree_counts(leaves: ArrayLike, sizes: int | Sequence[int], *, least: int) ->
     while boxes:
         box, inside = boxes.pop()
         halves = _halves(box, inside, sizes, least)
-        if halves:
-            boxes += halves
-        else:
-            counts[box] += len(inside)
+        counts[box] += len(inside) - sum(len(half) for _, half in halves)
+        boxes += halves
     return counts
 
 
 def _halves(
     box: tuple[int, ...], inside: NDArray[np.intp], sizes: Sequence[int], least: int
 ) -> list[tuple[tuple[int, ...], NDArray[np.intp]]]:
-    """The halves of a box that hold cases; none where it must not or cannot be halved."""
+    """What of a box goes on into its halves; nothing where it must not or cannot be halved."""
     levels = [(node + 1).bit_length() - 1 for node in box]
     for axis in sorted(range(len(box)), key=lambda a: levels[a]):
         width = sizes[axis] >> levels[axis]
         if width == 1:
             continue
         first = (box[axis] + 1 - (1 << levels[axis])) * width
-        right = inside[:, axis] >= first + width // 2
-        if all(count == 0 or count >= least for count in (right.sum(), (~right).sum())):
-            pairs = ((2 * box[axis] + 1, inside[~right]), (2 * box[axis] + 2, inside[right]))
-            return [
-                ((*box[:axis], node, *box[axis + 1 :]), rows) for node, rows in pairs if len(rows)
-            ]
+        parts = _parted(inside, axis, first + width // 2, least)
+        nodes = (2 * box[axis] + 1, 2 * box[axis] + 2)
+        halves = [
+            ((*box[:axis], node, *box[axis + 1 :]), part)
+            for node, part in zip(nodes, parts, strict=True)
+            if len(part)
+        ]
+        if halves:
+            return halves
     return []
+
+
+def _parted(
+    inside: NDArray[np.intp], axis: int, middle: int, least: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Cases that go on below and above the middle of an axis; a few are peeled off."""
+    above = inside[:, axis] >= middle
+    more = int(above.sum())
+    fewer = len(inside) - more
+    if all(count == 0 or count >= least for count in (fewer, more)):
+        return inside[~above], inside[above]
+    if len(inside) < 2 * least:
+        return inside[:0], inside[:0]
+    ordered = inside[np.argsort(inside[:, axis], kind="stable")]
+    if fewer < more:
+        return inside[:0], ordered[least:]
+    return ordered[:-least], inside[:0]
 
 
 def spread(counts: Counts, axis: int = -1) -> Counts:

@@ -2,30 +2,12 @@
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from .errors import ProtocolError
 from .metrics import Concordance, EvaluationSums
-from .record import LARGEST, Record, Scalar
-
-if TYPE_CHECKING:
-    from .genes import GeneSums
+from .record import Record, Scalar
 
 SLACK = 1 + 1e-9  # of rounding, in sums that are checked against each other
-
-
-def can_be(sums: "GeneSums") -> bool:
-    """Whether a cohort can have these sums: (sum v)^2 <= n sum v^2, and 0 where not measured."""
-    count, total, squares, sites = sums.count, sums.total, sums.squares, sums.sites
-    if (count < 0).any() or (count % 1).any() or (squares < 0).any():
-        return False
-    if max(count.max(initial=0), np.abs(total).max(initial=0), squares.max(initial=0)) > LARGEST:
-        return False
-    if not np.array_equal(sites, count > 0) or squares[count == 0].any():
-        return False
-    return bool((np.abs(total) <= np.sqrt(count) * np.sqrt(squares) * SLACK).all())
 
 
 def values_of(prefix: str, sums: EvaluationSums | None) -> dict[str, Scalar]:

@@ -3,12 +3,30 @@
 import json
 from collections.abc import Mapping
 
+from .cohort_table import CohortTable
+from .cox_questions import CoxMoments, CoxStep
 from .errors import ProtocolError
-from .genes import GeneMoments
+from .evaluation import Evaluation, FollowUp, TrainingRisks
+from .gene_classes import GeneClasses
+from .gene_values import GeneValues
 from .question import Question
+from .rehearsal import Rehearsal
+from .signature import FeatureSignature
 from .study import StudyConfig
 
-TOPICS: Mapping[str, type[Question]] = {kind.topic: kind for kind in (GeneMoments,)}
+KINDS: tuple[type[Question], ...] = (
+    CohortTable,
+    Rehearsal,
+    FeatureSignature,
+    GeneValues,
+    GeneClasses,
+    FollowUp,
+    TrainingRisks,
+    CoxMoments,
+    CoxStep,
+    Evaluation,
+)
+TOPICS: Mapping[str, type[Question]] = {kind.topic: kind for kind in KINDS}
 
 
 def question_of(topic: str, text: str, study: StudyConfig) -> Question:

@@ -13,13 +13,11 @@ from ghanet_model.keys import site_key_pem
 from ghanet_model.study import read_study
 
 from .config import FOLDER_VARIABLE, read_server
-from .finish import deliver, evaluate_final, release
 from .grid import FlowerExchange
-from .progress import FAILED, FINISHED, Progress, Reporter, run_lock
-from .report import write_report
+from .progress import FAILED, Progress, Reporter, run_lock
 from .roster import read_roster
-from .rounds import fix_panel, train_rounds
 from .run import Run
+from .stages import run_study
 
 log = logging.getLogger("ghanet")
 
@@ -37,7 +35,7 @@ def main(grid: Grid, context: Context) -> None:
         reporter.say()
         try:
             exchange = FlowerExchange(grid, lambda: _names_by_key(folder))
-            _run(Run(config, read_study(folder), read_roster(folder), exchange, reporter))
+            run_study(Run(config, read_study(folder), read_roster(folder), exchange, reporter))
         except GHANetError as error:
             log.error("%s", error)  # noqa: TRY400 - the line is the whole story
             reporter.say(phase=FAILED, error=str(error), hint=error.hint)
@@ -58,22 +56,6 @@ def _names_by_key(folder: Path) -> dict[bytes, str]:
     """Hospitals in good standing, by the form in which Flower knows their keys."""
     active = read_roster(folder).active()
     return {site_key_pem(member.public_key): member.name for member in active}
-
-
-def _run(run: Run) -> None:
-    """Every stage in turn."""
-    panel = fix_panel(run)
-    checkpoint = train_rounds(run, panel)
-    final = evaluate_final(run, checkpoint, panel)
-    content = release(run, checkpoint, panel, final)
-    write_report(run.config, run.study, run.roster_now(), checkpoint, final)
-    undelivered = deliver(run, content)
-    why = "; ".join(f"{site}: {reason}" for site, reason in undelivered.items())
-    run.reporter.say(
-        phase=FINISHED,
-        error=f"release not delivered to {why}" if why else "",
-        hint="run 'ghanet-server release' when they are connected" if why else "",
-    )
 
 
 def _log_to(path: Path) -> None:

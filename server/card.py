@@ -83,8 +83,8 @@ def _arms(manifest: dict[str, Any]) -> str:
     ]
     head = [
         "On these cases, with 95% bootstrap intervals: the model (federated), the models that",
-        "hospitals trained alone, a Cox model of age, sex, grade and stage (clinical), and the same",
-        "with the model's risk (stacked).",
+        "hospitals trained alone, a Cox model of age, sex, grade and stage (clinical), and it",
+        "with the model's risk too (stacked).",
         "",
         "| | C-index | cases | comparable pairs |",
         "|---|---|---|---|",

@@ -179,6 +179,14 @@ def status(options: argparse.Namespace) -> int:
     return 0
 
 
+def report(options: argparse.Namespace) -> int:
+    """Write the report of what is known so far, at any time; no server is needed."""
+    from .report import report_now  # noqa: PLC0415 - torch and matplotlib take seconds
+
+    console.print(f"report: {report_now(read_server(options.folder), options.output)}")
+    return 0
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands and their few options."""
     parser = argparse.ArgumentParser(
@@ -194,6 +202,8 @@ def make_parser() -> argparse.ArgumentParser:
     add_command(commands, "train", train)
     add_command(commands, "status", status)
     add_command(commands, "release", release)
+    reporting = add_command(commands, "report", report)
+    reporting.add_argument("--output", type=Path, help="default: report/report.html")
     return parser
 
 

@@ -14,13 +14,15 @@ from ghanet_model.errors import DeploymentError
 from ghanet_model.files import write_json
 
 PROGRESS_FILE, LOCK_FILE = "progress.json", "run.lock"
-WAITING, STATISTICS, ROUND, FINAL, DELIVERY = (
+WAITING, STATISTICS, ROUND, FINAL, EVALUATION, DELIVERY = (
     "waiting for hospitals",
     "statistics",
     "round",
     "final evaluation",
+    "evaluation of all arms",
     "delivery",
 )
+DESCRIBING, COMPARING = "describing cohorts", "comparing features"
 FINISHED, FAILED = "finished", "failed"
 LOCK_TRIES, LOCK_SECONDS = 10, 0.02
 

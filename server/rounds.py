@@ -3,16 +3,13 @@
 Every stage looks for its result first and goes on from there, so a run after any stop continues.
 """
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import add
 
-from ghanet_model.errors import StudyError
-from ghanet_model.files import write_json
-from ghanet_model.genes import GeneMoments, GenePanel, GeneSums, make_panel
+from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.network import new_model
 from ghanet_model.protocol import RoundReply
@@ -30,43 +27,8 @@ from .roster import Roster
 from .run import Run, Traffic, gather, grace_for, quorum, refreshed
 from .selection import keep_best
 from .spool import clear_spool, read_update, write_update
-from .statistics import ask_sums
 
 PANEL_FILE, FINAL_FILE = "panel.json", "final.json"
-
-
-def fix_panel(run: Run) -> GenePanel:
-    """The gene panel: from its file, or from one exchange of sums over all sites with genes."""
-    path = run.config.state / PANEL_FILE
-    if path.exists():
-        stored = json.loads(path.read_text())
-        if stored["study"] != run.study.digest:
-            raise StudyError(
-                f"state/{PANEL_FILE} belongs to another study than study.yaml",
-                hint="restore study.yaml, or start the new study in a folder of its own",
-            )
-        return GenePanel.from_json(stored["panel"])
-    gather(run, everybody=True)
-    run = refreshed(run)
-    run.reporter.say(phase=progress.STATISTICS)
-    found = _ask_statistics(run)
-    panel = make_panel(run.study, reduce(add, found), sites=len(found))
-    write_json(path, {"study": run.study.digest, "panel": panel.to_json()})
-    return panel
-
-
-def _ask_statistics(run: Run) -> list[GeneSums]:
-    """The sums of every hospital with genes.
-
-    The panel is fixed once for the whole study, so none may be missing: one whose sums cannot be
-    used ends the run here, where nothing is trained yet, until it is mended or revoked.
-    """
-    answers = ask_sums(run, GeneMoments(), run.roster.with_genes())
-    still = {member.name for member in run.roster_now().with_genes()}
-    missing = {name: why for name, why in answers.left_out.items() if name in still}
-    needed = max(1, len(answers.good) + len(missing))
-    require(1, len(answers.good), needed, missing, "statistics")
-    return [GeneSums(**sums) for sums in answers.good.values()]
 
 
 def start_or_resume(run: Run, panel: GenePanel) -> Checkpoint:

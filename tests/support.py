@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import engine
 import numpy as np
 from demo.cohorts import ENCODER, WIDTH, Hospital, make_world, write_groups, write_hospital
 from local import edit
@@ -14,17 +15,10 @@ import client.cli
 import server.cli
 from client.approval import approve, present
 from client.config import FOLDER_VARIABLE, site_template
-from client.frames import Frame
-from client.memory import Memory
-from client.trainer import answer_frame
 from ghanet_model.bundle import BUNDLE_FILE, LICENSE_TEXT, SETTINGS_TEXT
 from ghanet_model.record import Record
-from ghanet_model.wire import ERROR
-from server.gate import opened
-from server.progress import Progress, Reporter
 from server.roster import read_roster
 from server.run import OnAnswer, Run, Traffic
-from server.setup import read_server, read_study
 
 STUDY = f"""\
 format: 1
@@ -142,72 +136,30 @@ def trainers_of(home: Path) -> list[int]:
     return found
 
 
-class LocalExchange:
-    """Messages as plain calls: every hospital answers in this process, from its own folder."""
+class LocalExchange(engine.LocalExchange):
+    """Remembers what was asked and answered, and lets tests change an answer."""
 
     def __init__(self, root: Path, names: Iterable[str], *, backwards: bool = False) -> None:
-        self.root = root
-        self.names = set(names)
-        self.backwards = backwards  # the last of the roster answers first
+        super().__init__(root, names, backwards=backwards)
         self.asked: list[tuple[str, str]] = []  # (kind, hospital)
         self.sent: list[tuple[str, Record]] = []  # what each hospital was asked
         self.answers: list[tuple[str, Record]] = []  # what came back, as sent
-        self.most = 0  # bytes that the server takes as an answer now
 
     def tamper(self, kind: str, name: str, reply: Record) -> Record:  # noqa: ARG002 - overridden
         """What comes of an answer on its way; tests of hostile hospitals change it."""
         return reply
 
-    def online(self) -> set[str]:
-        """Everybody."""
-        return set(self.names)
-
-    def ask(
-        self,
-        kind: str,
-        asks: Mapping[str, Record],
-        *,
-        most: int,
-        seconds: float,  # noqa: ARG002 - the protocol's; calls do not wait
-        on_answer: OnAnswer,
-    ) -> dict[str, Traffic]:
-        """Ask each hospital in turn; through the bytes of the wire, errors as codes."""
-        self.most = most
-        return {
-            name: self._ask(kind, name, asks[name], on_answer)
-            for name in (reversed(list(asks)) if self.backwards else asks)
-        }
-
     def _ask(self, kind: str, name: str, ask: Record, on_answer: OnAnswer) -> Traffic:
         self.asked.append((kind, name))
         self.sent.append((name, ask))
-        blob = ask.packed()
-        traffic, answered = Traffic(sent=blob.size), self._answer(kind, name, ask, blob)
-        if isinstance(answered, Record):
-            traffic += Traffic(received=answered.size)
-        again = on_answer(name, answered)
-        return traffic + self._ask(kind, name, again, on_answer) if again else traffic
+        return super()._ask(kind, name, ask, on_answer)
 
-    def _answer(self, kind: str, name: str, ask: Record, blob: np.ndarray) -> Record | str:
-        asked = Frame(kind, dict(ask.values), blob)
-        frame = answer_frame(asked, self.root / name, Memory())
-        if ERROR in frame.values:
-            return str(frame.values[ERROR])
-        reply = Record.unpack(dict(frame.values), frame.arrays)
+    def _sent(self, kind: str, name: str, reply: Record) -> Record:
         self.answers.append((name, reply))
-        reply = self.tamper(kind, name, reply)
-        return opened(dict(reply.values), reply.packed(), most=self.most)
+        return self.tamper(kind, name, reply)
 
 
-def make_run(root: Path, exchange: LocalExchange | None = None) -> Run:
+def make_run(root: Path, exchange: engine.LocalExchange | None = None) -> Run:
     """A run of the consortium in ``root`` without Flower."""
-    folder = root / "coordinator"
-    config, roster = read_server(folder), read_roster(folder)
-    reporter = Reporter(config.state, Progress(run="test"))
-    return Run(
-        config,
-        read_study(folder),
-        roster,
-        exchange or LocalExchange(root, roster.names()),
-        reporter,
-    )
+    names = read_roster(root / "coordinator").names()
+    return engine.make_run(root, exchange or LocalExchange(root, names))

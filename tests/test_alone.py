@@ -9,7 +9,8 @@ from support import LocalExchange, make_consortium, make_run
 from client.alone import ALONE_FILE, alone_weights
 from client.answers import open_site
 from ghanet_model.weights import metadata_of
-from server.rounds import fix_panel, one_round, start_or_resume, train_rounds
+from server.panel import fix_panel
+from server.rounds import one_round, start_or_resume, train_rounds
 
 
 @pytest.fixture

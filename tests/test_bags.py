@@ -28,9 +28,9 @@ COLUMNS = ("G1_rnaseq", "G2_rnaseq")
 PANEL = GenePanel(
     groups=(("first", COLUMNS), ("second", COLUMNS[1:])),
     columns=COLUMNS,
-    mean=(1.0, 2.0),
-    sd=(2.0, 1.0),
-    clip=5.0,
+    centre=(1.0, 2.0),
+    scale=(2.0, 1.0),
+    clip=3.0,
 )
 NAN = float("nan")
 

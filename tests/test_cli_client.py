@@ -16,7 +16,8 @@ from support import make_consortium, make_run
 import client.cli
 from ghanet_model.invitation import Invitation, write_invitation
 from server.finish import evaluate_final, release
-from server.rounds import fix_panel, train_rounds
+from server.panel import fix_panel
+from server.rounds import train_rounds
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Covariates: words of many hospitals become the same numbers, and nothing is guessed."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,9 @@ import pytest
 from client.config import Columns
 from client.covariates import read_covariates
 from client.table import Table
+from client.tables import read_table
 
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 NAN = float("nan")
 
 
@@ -90,9 +94,51 @@ def test_an_age_that_nobody_reaches_is_a_problem_of_its_row():
 def test_words_that_are_not_understood_are_counted_and_named():
     """They are unknown, and nobody has to guess which."""
     _, found = read("grade", ["G1", "borderline", "borderline", "[Not Available]"])
-    said = next(line for line in found.understood if line.startswith("grade"))
-    assert said == ("grade: column 'grade', known of 1 case; 2 cells not understood: 'borderline'")
+    assert found.understood[0] == (
+        "grade: column 'grade', known of 1 case; "
+        "2 cases not understood, taken as unknown: 'borderline'"
+    )
     assert not found.problems
+
+
+def test_words_that_could_be_a_cases_are_not_named():
+    """One that stands there once, or has a digit: a name, a number of a file, a date."""
+    cells = ["II", "Müller", "12.03.1961", "12.03.1961"]
+    for kind, cell in (("stage", "II"), ("age", "61")):
+        _, found = read(kind, [cell, *cells[1:]])
+        assert found.understood[0].endswith("; 3 cases not understood, taken as unknown")
+
+
+def test_what_low_and_high_grade_count_as_is_said():
+    """A number for a word is a choice."""
+    _, found = read("grade", ["High Grade", "low grade", "G2"])
+    assert found.understood[0] == (
+        "grade: column 'grade', known of 3 cases; 'high grade' = 3; 'low grade' = 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cohort", "stage", "known"),
+    [
+        ("blca", "ajcc_pathologic_tumor_stage", (373, 373, 371, 371)),
+        ("brca", "ajcc_pathologic_tumor_stage", (956, 956, 0, 934)),
+        ("gbmlgg", "ajcc_pathologic_tumor_stage", (569, 569, 478, 0)),
+        ("ucec", "clinical_stage", (478, 480, 480, 480)),
+    ],
+)
+def test_tables_of_real_cohorts_are_understood(cohort, stage, known):
+    """Of every case that says something; the two columns of sex say the same."""
+    path = SHARED / cohort / "clinical.csv"
+    if not path.is_file():
+        pytest.skip("no shared tables beside the project")
+    names = {"age": "age", "grade": "histological_grade", "stage": stage}
+    table, problems = read_table(path, [*names.values(), "is_female", "gender"])
+    flags = read_covariates(table, Columns(**names, sex="is_female"))
+    words = read_covariates(table, Columns(**names, sex="gender"))
+    assert [*problems, *flags.problems, *table.problems(flags.rules)] == []
+    assert tuple(np.isfinite(flags.numbers).sum(axis=0)) == known
+    assert np.array_equal(flags.numbers, words.numbers, equal_nan=True)
+    assert not any("not understood" in line for line in flags.understood)
 
 
 def test_a_table_without_covariates_is_no_problem():

@@ -9,16 +9,16 @@ from lifelines import CoxPHFitter
 
 from ghanet_model.cox import (
     Linear,
-    cox_sums,
     fit,
-    known_enough,
     linear_risk,
     mean_and_sd,
     site_covariate_sums,
     site_cox_sums,
     standardise,
+    tellable,
 )
-from ghanet_model.errors import TrainingError
+from ghanet_model.errors import ProtocolError, TrainingError
+from ghanet_model.partial_likelihood import cox_sums
 from ghanet_model.question import add_sums
 
 
@@ -48,10 +48,22 @@ def asked(x, time, event, site, *, least=1):
 def lifelines_fit(z, time, event, site, *, penalizer):
     """The same by lifelines: coefficients, standard errors, log likelihood."""
     frame = pd.DataFrame(z).assign(time=time, event=event, site=site)
-    # lifelines standardises again; with deviation 1 (divided by n - 1 there) it changes little
     fitter = CoxPHFitter(penalizer=penalizer)
     fitter.fit(frame, "time", "event", strata=["site"], fit_options={"precision": 1e-12})
     return fitter.params_.to_numpy(), fitter.standard_errors_.to_numpy(), fitter.log_likelihood_
+
+
+def test_intervals_and_p_are_those_of_lifelines():
+    """Of a hazard ratio, 95%, by Wald."""
+    x, time, event, _ = draw(3)
+    found = fit(lambda beta: cox_sums(x - x.mean(axis=0), time, event, beta), 3, l2=0.0)
+    fitter = CoxPHFitter().fit(pd.DataFrame(x).assign(t=time, e=event), "t", "e")
+    summary = fitter.summary
+    columns = ["exp(coef)", "exp(coef) lower 95%", "exp(coef) upper 95%"]
+    for ratios, column in zip(found.hazard_ratios, columns, strict=True):
+        assert ratios == pytest.approx(summary[column].to_numpy(), rel=1e-5)
+    assert found.z == pytest.approx(summary["z"].to_numpy(), rel=1e-5)
+    assert found.p == pytest.approx(summary["p"].to_numpy(), rel=1e-4)
 
 
 @settings(max_examples=10, deadline=None)
@@ -81,8 +93,12 @@ def test_the_ridge_is_the_penalizer_of_lifelines_times_the_cases():
             for at in (site == number for number in range(3))
         )
 
-    beta, _, _ = lifelines_fit(z, time, event, site, penalizer=0.1)
-    assert fit(ask, 3, l2=0.1 * len(z)).beta == pytest.approx(beta, abs=1e-6)
+    found = fit(ask, 3, l2=0.1 * len(z))
+    beta, se, penalised = lifelines_fit(z, time, event, site, penalizer=0.1)
+    assert found.beta == pytest.approx(beta, abs=1e-6)
+    assert found.se == pytest.approx(se, abs=1e-6)
+    ridge = 0.1 * len(z) / 2 * found.beta @ found.beta
+    assert found.log_likelihood - ridge == pytest.approx(penalised, abs=1e-6)
 
 
 @settings(max_examples=15, deadline=None)
@@ -101,8 +117,18 @@ def test_score_and_information_are_derivatives_of_the_likelihood(seed):
         assert bend == pytest.approx(here["information"][place], abs=1e-4)
 
 
-@pytest.mark.parametrize("deaths", [3, 9])
-def test_a_hospital_with_few_deaths_tells_nothing(deaths):
+def test_coefficients_far_off_make_no_overflow():
+    """Those at risk late weigh exp(-2000) beside those at risk early."""
+    z, time = np.array([[1.0], [0.0], [-1.0], [-1.0]]), np.array([1.0, 2.0, 3.0, 4.0])
+    sums = cox_sums(z, time, np.ones(4, bool), np.array([2000.0]))
+    assert sums["log_likelihood"][0] == pytest.approx(np.log(0.5))
+    assert sums["score"][0] == pytest.approx(0)
+    with pytest.raises(TrainingError, match="too large"):
+        cox_sums(10 * z, time, np.ones(4, bool), np.array([1e308]))
+
+
+@pytest.mark.parametrize("deaths", [0, 3, 9, 31, 39])
+def test_a_hospital_with_few_deaths_or_survivors_tells_nothing(deaths):
     """Its score would be about them; it is counted."""
     x, time, event, _ = draw(2, cases=40)
     event = np.arange(40) < deaths
@@ -114,12 +140,22 @@ def test_a_hospital_with_few_deaths_tells_nothing(deaths):
 
 def test_a_covariate_known_of_few_is_as_if_known_of_none():
     """And one that is not known counts as the mean."""
-    x = np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, 5.0]])
-    assert np.isnan(known_enough(x, least=2)[:, 1]).all()
+    x = np.array([[1.0, np.nan], [1.0, np.nan], [3.0, np.nan], [3.0, np.nan], [np.nan, 5.0]])
+    assert np.isnan(tellable(x, least=2)[:, 1]).all()
     sums = site_covariate_sums(x, least=2)
-    assert (sums["count"].tolist(), sums["total"].tolist()) == ([2, 0], [4, 0])
+    assert (sums["count"].tolist(), sums["total"].tolist()) == ([4, 0], [8, 0])
     mean, sd = mean_and_sd(sums)
-    assert linear_risk(x, Linear(mean, sd, np.ones(2))).tolist() == [-1.0, 1.0, 0.0]
+    assert linear_risk(x, Linear(mean, sd, np.ones(2))).tolist() == [-1.0, -1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_value_that_few_cases_have_is_not_told():
+    """Of 40 women and 2 men, a sum of 40 would tell of the men; ages have too many values to."""
+    female = np.append(np.ones(40), np.zeros(2))
+    ages = 50.0 + np.arange(42)
+    sums = site_covariate_sums(np.column_stack([female, ages]), least=10)
+    assert (sums["count"].tolist(), sums["total"].tolist()) == ([40, 42], [40, ages.sum()])
+    x = np.column_stack([female, ages])
+    assert np.array_equal(tellable(x, least=2), x)
 
 
 def test_a_fit_without_a_maximum_says_so():
@@ -136,3 +172,11 @@ def test_a_constant_covariate_has_no_coefficient():
     x, time, event, site = draw(4)
     ask, _ = asked(np.column_stack([x, np.ones(len(x))]), time, event, site)
     assert fit(ask, 4, l2=1.0).beta[3] == 0
+
+
+def test_coefficients_that_single_out_cases_are_refused():
+    """A coordinator that asks at huge coefficients would get the extreme case's covariates."""
+    x, time, event, _ = draw(5, cases=60)
+    at = Linear(x.mean(axis=0), x.std(axis=0), np.array([20.0, 0.0, 0.0]))
+    with pytest.raises(ProtocolError, match="a few cases"):
+        site_cox_sums(x, time, event, at, least=10)

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import engine
 import pytest
 from demo.cohorts import ENCODER, FEATURES
 from local import CLIENT, COORDINATOR, HERE, SERVER, LocalConsortium
@@ -17,6 +18,7 @@ from support import processes_below, trainers_of, write_cohort, write_study
 
 from ghanet_model.certificates import make_authority
 from ghanet_model.release import read_release
+from ghanet_model.weights import fingerprint_of
 from server.checkpoint import read_checkpoint
 from server.config import read_server
 from server.progress import read_progress
@@ -210,6 +212,28 @@ def test_training_goes_on_from_the_round_that_was_killed(
     folder, study = consortium.coordinator, read_study(consortium.coordinator)
     checkpoint = read_checkpoint(folder / "state" / "checkpoints", study=study.digest)
     assert [record.number for record in checkpoint.history] == [1, 2, 3, 4]
+
+
+def test_weights_are_those_of_one_process_that_was_never_stopped(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str], tmp_path: Path
+) -> None:
+    """Bit by bit: what the engine computes, the deployment did through all that it suffered."""
+    write_study(tmp_path / COORDINATOR, rounds=ROUNDS, round_minutes=6)
+    engine.init_coordinator(tmp_path)
+    for name in SITES:
+        genes = name != "hospital-d"
+        write_cohort(tmp_path / name, name, genes=genes)
+        settings = {"encoder": ENCODER, "threads": 1, "genes": "genes.csv" if genes else None}
+        role = "trains" if genes else "infers"
+        engine.join(tmp_path, name, role=role, genes=genes, settings=settings)
+    engine.run_here(tmp_path)
+    released = "releases/small.ghanet"
+    one, other = (
+        read_release(folder / released, public_pem=(folder / "keys/release.key.pub").read_bytes())
+        for folder in (consortium.coordinator, tmp_path / COORDINATOR)
+    )
+    assert one.panel == other.panel
+    assert fingerprint_of(one.weights) == fingerprint_of(other.weights)
 
 
 def test_a_killed_hospital_comes_back_into_its_round(

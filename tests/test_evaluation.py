@@ -16,7 +16,8 @@ from ghanet_model.release import model_config
 from ghanet_model.weights import load_weights
 from server.evaluation import EVALUATION_FILE, evaluate
 from server.finish import choose_model
-from server.rounds import fix_panel, train_rounds
+from server.panel import fix_panel
+from server.rounds import train_rounds
 
 
 def evaluated(root: Path, exchange: LocalExchange | None = None):

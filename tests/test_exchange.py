@@ -14,8 +14,9 @@ from ghanet_model.protocol import RoundAsk
 from ghanet_model.weights import fingerprint_of
 from server.checkpoint import Checkpoint, write_checkpoint
 from server.finish import evaluate_final
+from server.panel import fix_panel
 from server.report import report_of
-from server.rounds import fix_panel, one_round, start_or_resume, train_rounds
+from server.rounds import one_round, start_or_resume, train_rounds
 from server.run import Run
 from server.spool import SPOOL, clear_spool, read_update, write_update
 

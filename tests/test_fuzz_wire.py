@@ -100,7 +100,13 @@ def test_sums_that_were_taken_can_be_added_and_divided(data):
     assert both.concordance.c_index is None or 0 <= both.concordance.c_index <= 1
 
 
-PANEL = {"groups": [["g", ["A_x"]]], "columns": ["A_x"], "mean": [0.0], "sd": [1.0], "clip": 5.0}
+PANEL = {
+    "groups": [["g", ["A_x"]]],
+    "columns": ["A_x"],
+    "centre": [0.0],
+    "scale": [1.0],
+    "clip": 5.0,
+}
 
 
 @FUZZ

@@ -112,8 +112,9 @@ def without(prefix: str) -> Callable[[Record], Record]:
 def nine_of_a_column(record: Record) -> Record:
     """Sums of a column that 9 cases have."""
     changed = {name: a.copy() for name, a in record.arrays.items()}
-    for name, value in {"count": 9, "total": 1, "squares": 1, "sites": 1}.items():
+    for name, value in {"count": 9, "total": 1, "squares": 1, "sites": 1, "trees": 0}.items():
         changed[name][3] = value
+    changed["trees"][3, 0] = 9
     return Record(record.values, changed)
 
 
@@ -151,7 +152,7 @@ SPOILT = {
     "9 cases": (ROUND, values(cases=9, gene_cases=9), "class sums"),
     "9 cases with genes": (ROUND, values(gene_cases=9), "class sums"),
     "9 held-out cases": (ROUND, values(**NINE), "minimum cohort"),
-    "a gene of 9 cases": (STATISTICS, nine_of_a_column, "class sums"),
+    "a gene of 9 cases": (STATISTICS, nine_of_a_column, "small cells"),
     "a gene sum of NaN": (STATISTICS, arrays("total", first(np.nan)), "numbers"),
     "gene sums in float32": (STATISTICS, arrays("count", np.float32), "arrays"),
     "gene sums and a text": (STATISTICS, values(note=CANARY), "names of values"),

@@ -18,9 +18,10 @@ from server.control import Node
 from server.finish import deliver, evaluate_final, participation, release
 from server.ledger import verified
 from server.members import WIDTH, certificate_lines, roster_lines
+from server.panel import fix_panel
 from server.report import report_of
 from server.roster import read_roster, write_roster
-from server.rounds import fix_panel, one_round, start_or_resume, train_rounds
+from server.rounds import one_round, start_or_resume, train_rounds
 from server.run import gather, quorum
 from server.setup import read_server
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_genes import make_study
 
 from ghanet_model.errors import GHANetError, ProtocolError, RefusedError
-from ghanet_model.genes import GeneSums, gene_sums
+from ghanet_model.gene_values import GeneValues, gene_value_sums
 from ghanet_model.metrics import Concordance, EvaluationSums
 from ghanet_model.protocol import (
     DeliveryAsk,
@@ -19,6 +20,7 @@ from ghanet_model.protocol import (
     StatisticsAsk,
     StatisticsReply,
 )
+from ghanet_model.question import text_of
 from ghanet_model.record import Record
 from ghanet_model.wire import ERROR
 
@@ -31,6 +33,7 @@ SUMS = EvaluationSums(
     risk_squared=9.75,
     concordance=Concordance(concordant=4, discordant=2, tied_risk=1, comparable=7),
 )
+STUDY = make_study(groups=(("one", ("A", "B", "C")),), gene_types=("rnaseq",))
 TABLE = np.random.default_rng(0).normal(size=(12, 3))
 REPLY = RoundReply(
     number=2,
@@ -49,8 +52,9 @@ ROLE = {"train": True, "genes": False, "training_risk": True}
 ASK = RoundAsk("0" * 64, 3, **ROLE, panel="{}", base="1" * 64, weights=WEIGHTS)
 WORDS = {name: array.astype(np.uint16) for name, array in WEIGHTS.items()}
 MESSAGES = [
-    StatisticsAsk("0" * 64),
-    StatisticsReply(gene_sums(TABLE, clip=5.0, minimum_cases=10)),
+    StatisticsAsk("0" * 64, GeneValues.topic, text_of(GeneValues())),
+    StatisticsAsk("0" * 64, "evaluation", "{}", base="1" * 64, panel="{}", weights=WEIGHTS),
+    StatisticsReply(GeneValues.topic, gene_value_sums(TABLE, least=10)),
     ASK,
     REPLY,
     replace(REPLY, events=None, evaluation=replace(SUMS, events=0, untold_events=1)),
@@ -66,9 +70,9 @@ MESSAGES = [
 
 def read(kind, record: Record):
     """A message from a record."""
-    return (
-        kind.from_record(record, columns=3) if kind is StatisticsReply else kind.from_record(record)
-    )
+    if kind is StatisticsReply:
+        return kind.from_record(record, GeneValues(), STUDY)
+    return kind.from_record(record)
 
 
 def plain(value):
@@ -108,7 +112,7 @@ def test_every_value_is_needed_and_of_its_type(message):
                 read(type(message), Record(values, record.arrays))
 
 
-@pytest.mark.parametrize("message", [MESSAGES[1], MESSAGES[9]], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("message", [MESSAGES[10]], ids=lambda m: type(m).__name__)
 def test_every_vector_is_needed_and_of_its_type(message):
     """A vector that is absent, of another type or not one-dimensional is refused."""
     record = message.to_record()
@@ -196,45 +200,36 @@ def test_sums_of_a_real_cohort_are_taken(risks, events, pairs):
 @settings(max_examples=60, deadline=None)
 def test_gene_sums_of_a_real_cohort_are_taken(seed, cases, same):
     """Gene sums of a real table arrive, also where a column is constant or not measured."""
-    table = np.random.default_rng(seed).normal(size=(cases, 4), scale=3)
+    table = np.random.default_rng(seed).normal(size=(cases, 3), scale=3)
     table[:, 0], table[:, 1] = np.nan, table[:1, 1] if same and cases else table[:, 1]
-    sums = gene_sums(table, clip=5.0, minimum_cases=10)
-    arrived = StatisticsReply.from_record(travel(StatisticsReply(sums).to_record()), columns=4)
-    assert plain(arrived.sums) == plain(sums)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("count", -1.0),
-        ("count", 11.5),
-        ("count", 0.0),
-        ("squares", -1.0),
-        ("squares", 0.0),
-        ("total", 1e3),
-        ("total", -1e3),
-        ("total", np.nan),
-        ("sites", 2.0),
-        ("sites", 0.5),
-        ("sites", 0.0),
-        ("sites", -1.0),
-    ],
-)
-def test_gene_sums_that_no_cohort_can_have_are_refused(name, value):
-    """Each sum alone can give an impossible reply away, in any one column."""
-    sums = gene_sums(TABLE, clip=5.0, minimum_cases=10)
-    array = getattr(sums, name).copy()
-    array[1] = value
-    parts = {f.name: getattr(sums, f.name) for f in fields(GeneSums)} | {name: array}
-    with pytest.raises(ProtocolError):
-        StatisticsReply.from_record(StatisticsReply(GeneSums(**parts)).to_record(), columns=3)
+    sums = gene_value_sums(table, least=10)
+    record = travel(StatisticsReply(GeneValues.topic, sums).to_record())
+    assert plain(read(StatisticsReply, record).sums) == plain(sums)
 
 
 @pytest.mark.parametrize("columns", [0, 2, 4])
-def test_gene_sums_of_another_study_are_refused(columns):
+def test_sums_of_another_study_are_refused(columns):
     """A reply holds one sum per candidate column of this study."""
-    with pytest.raises(ProtocolError, match=f"expected {columns}"):
-        StatisticsReply.from_record(MESSAGES[1].to_record(), columns=columns)
+    table = np.random.default_rng(0).normal(size=(12, columns))
+    reply = StatisticsReply(GeneValues.topic, gene_value_sums(table, least=10))
+    with pytest.raises(ProtocolError, match="of another type or shape"):
+        read(StatisticsReply, reply.to_record())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e17])
+def test_sums_that_are_no_numbers_are_refused(value):
+    """They would make the sum of all hospitals none."""
+    sums = {name: array.copy() for name, array in gene_value_sums(TABLE, least=10).items()}
+    sums["total"][1] = value
+    with pytest.raises(ProtocolError, match="not finite or too large"):
+        read(StatisticsReply, StatisticsReply(GeneValues.topic, sums).to_record())
+
+
+def test_an_answer_about_something_else_is_refused():
+    """Its topic says so."""
+    reply = StatisticsReply("follow-up", gene_value_sums(TABLE, least=10))
+    with pytest.raises(ProtocolError, match="no answer about gene values"):
+        read(StatisticsReply, reply.to_record())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import server.cli
 from client.ledger import site_ledger
 from ghanet_model.ledger import RECEIVED, SENT, read_ledger
 from server.ledger import last_received, verified
-from server.rounds import fix_panel, train_rounds
+from server.panel import fix_panel
+from server.rounds import train_rounds
 from server.setup import read_server
 
 
@@ -47,12 +48,13 @@ def verify(root: Path, name: str, receipts: Path) -> int:
 
 
 def test_receipts_are_the_ledgers_lines_byte_for_byte(consortium: Path) -> None:
-    """Statistics and three rounds of one hospital, and nothing of another."""
+    """Two questions about genes and three rounds of one hospital, and nothing of another."""
     content = receipts_of(consortium, "hospital-a").read_bytes()
     whole = (consortium / "coordinator" / "ledger" / "ledger.jsonl").read_bytes()
     facts = [json.loads(line)["facts"] for line in content.splitlines()]
     assert all(line in whole for line in content.splitlines(keepends=True))
     assert [(f["kind"], f["round"]) for f in facts] == [
+        ("statistics", 0),
         ("statistics", 0),
         ("round", 1),
         ("round", 2),

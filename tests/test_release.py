@@ -44,9 +44,9 @@ STUDY = StudyConfig(
 PANEL = GenePanel(
     groups=(("first", ("A_rnaseq", "B_rnaseq")), ("second", ("B_rnaseq",))),
     columns=("A_rnaseq", "B_rnaseq"),
-    mean=(0.5, -0.25),
-    sd=(1.0, 2.0),
-    clip=5.0,
+    centre=(0.5, -0.25),
+    scale=(1.0, 2.0),
+    clip=3.0,
 )
 MODEL = new_model(model_config(STUDY, PANEL), seed=0)
 STATED = {
@@ -286,7 +286,7 @@ def test_a_signed_manifest_that_is_none_is_refused(maker, manifest):
         {"risk_cutoffs": ["nan", 1.0]},
         {"panel": None},
         {"panel": PANEL.to_json() | {"clip": 4.0}},
-        {"panel": PANEL.to_json() | {"sd": [0.0, 1.0]}},
+        {"panel": PANEL.to_json() | {"scale": [0.0, 1.0]}},
         {"study": None},
         {"study": STUDY.as_json() | {"format": 2}},
         {"study": STUDY.as_json() | {"feature_width": 9}},

@@ -10,7 +10,8 @@ from client.answers import open_site
 from ghanet_model.metrics import EvaluationSums
 from server.checkpoint import RoundRecord, SiteRound
 from server.finish import choose_model
-from server.rounds import fix_panel, one_round, start_or_resume, train_rounds
+from server.panel import fix_panel
+from server.rounds import one_round, start_or_resume, train_rounds
 from server.selection import best_round, validation_by_round
 
 

@@ -12,7 +12,8 @@ from client.ledger import KEY_FILE, ledger_path, site_ledger
 from ghanet_model.keys import make_release_key
 from ghanet_model.ledger import RECEIVED, REFUSED, SENT, WITHDRAWN, Ledger
 from server.ledger import receipts
-from server.rounds import fix_panel, train_rounds
+from server.panel import fix_panel
+from server.rounds import train_rounds
 
 Ran = tuple[int, list[str], list[str]]  # exit code, lines of standard output and of standard error
 
@@ -64,22 +65,22 @@ def test_people_read_it(home: Path, ran: Callable[..., Ran]) -> None:
     assert code == 0
     assert max(map(len, lines)) <= 100
     rows, sums = lines[1 : lines.index("")], lines[lines.index("") + 2 :]
-    words = ["approved", "sent", "sent", "sent", "refused", "withdrawn"]
+    words = ["approved", *["sent"] * 4, "refused", "withdrawn"]
     assert [row.split()[3] for row in rows if row[:6].strip()] == words
-    assert "statistics: 20 cases at most, 0.00 MB, digest " in rows[-5]
+    assert "statistics (gene values): 20 cases at most, 0.10 MB, digest " in rows[-5]
     assert "round 2: 20 cases at most, 0.51 MB" in rows[-3]
     assert rows[-2].endswith("round: gate (rate: 500 answers)")
     assert [row.split()[1:] for row in sums] == [
         ["refused", "round", "1", "0.00"],
         ["sent", "round", "2", "1.01"],
-        ["sent", "statistics", "1", "0.00"],
+        ["sent", "statistics", "2", "0.20"],
     ]
 
 
 def test_a_long_ledger_is_shown_from_its_end(ran: Callable[..., Ran]) -> None:
     """What is not shown is counted."""
     _, lines, _ = ran("--last", 1)
-    assert lines[0] == "3 older lines are not shown; --last 4 shows all"
+    assert lines[0] == "4 older lines are not shown; --last 5 shows all"
     assert "round 2" in lines[2]
     assert lines[3] == ""
 

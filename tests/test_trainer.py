@@ -23,10 +23,12 @@ from client.memory import Memory
 from client.sitelog import describe
 from client.trainer import answer_frame
 from ghanet_model.errors import CohortError, DeploymentError
-from ghanet_model.genes import gene_sums, make_panel
+from ghanet_model.gene_values import GeneValues
 from ghanet_model.network import new_model
+from ghanet_model.panel import panel_of_tables
 from ghanet_model.processes import Child, start_child, stop_children
 from ghanet_model.protocol import RoundAsk, RoundReply, StatisticsAsk, StatisticsReply
+from ghanet_model.question import text_of
 from ghanet_model.record import Record
 from ghanet_model.release import model_config
 from ghanet_model.weights import fingerprint_of, weights_of
@@ -41,17 +43,22 @@ def frame_of(kind: str, record: Record) -> Frame:
     return Frame(kind, record.values, record.packed())
 
 
+def ask_of(home: Path) -> StatisticsAsk:
+    """A question about genes."""
+    digest = open_site(home).study.digest
+    return StatisticsAsk(digest, GeneValues.topic, text_of(GeneValues()))
+
+
 def asked_for_sums(home: Path) -> Frame:
     """A request that takes no time."""
-    return frame_of(STATISTICS, StatisticsAsk(open_site(home).study.digest).to_record())
+    return frame_of(STATISTICS, ask_of(home).to_record())
 
 
 def asked_to_train(home: Path) -> Frame:
     """A request for round 1, as long as the study says."""
     site = open_site(home)
     study = site.study
-    sums = gene_sums(site.cohort().training_genes, clip=study.gene_clip, minimum_cases=10)
-    panel = make_panel(study, sums, sites=1)
+    panel = panel_of_tables(study, {"a": site.cohort().training_genes}, least=10)
     weights = weights_of(new_model(model_config(study, panel), seed=study.seed))
     asked = RoundAsk(
         study=study.digest,
@@ -69,8 +76,8 @@ def asked_to_train(home: Path) -> Frame:
 def gene_cases(home: Path, answered: Frame) -> int:
     """How many training cases the sums of an answer are over."""
     record = Record.unpack(answered.values, answered.arrays)
-    columns = len(open_site(home).cohort().gene_columns)
-    return int(max(StatisticsReply.from_record(record, columns=columns).sums.count))
+    study = open_site(home).study
+    return GeneValues().cases(StatisticsReply.from_record(record, GeneValues(), study).sums)
 
 
 def start_trainer(home: Path) -> Child:

@@ -1,0 +1,96 @@
+"""HTML of the report, element by element. Plain text is escaped, always; only ``Html`` is not."""
+
+import html
+from collections.abc import Collection, Iterable, Sequence
+
+
+class Html(str):
+    """What is HTML already. Every other str is text, and is escaped on its way into an element."""
+
+    __slots__ = ()
+
+
+def escaped(content: str) -> Html:
+    """Text as HTML; HTML as it is.
+
+    >>> escaped("5 < 6"), escaped(Html("<b>5</b>"))
+    ('5 &lt; 6', '<b>5</b>')
+    """
+    return content if isinstance(content, Html) else Html(html.escape(content))
+
+
+def join(pieces: Iterable[str]) -> Html:
+    """Pieces one after the other."""
+    return Html("".join(escaped(piece) for piece in pieces))
+
+
+def tag(name: str, *content: str, **attributes: str) -> Html:
+    """An element; attribute ``class_`` is written 'class', ``aria_label`` 'aria-label'."""
+    given = (
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"'
+        for key, value in attributes.items()
+        if value
+    )
+    return Html(f"<{name}{''.join(given)}>{join(content)}</{name}>")
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    caption: str = "",
+    left: Collection[int] = (0,),
+    kind: str = "",
+) -> Html:
+    """A table that scrolls by itself where it is wider than the page.
+
+    Args:
+        head: a title per column.
+        rows: cells; the first of each names its row.
+        caption: above it.
+        left: columns of words; others are numbers, to the right.
+        kind: CSS class.
+    """
+    sides = ["words" if place in left else "" for place in range(len(head))]
+    titles = (tag("th", t, scope="col", class_=s) for t, s in zip(head, sides, strict=True))
+    body = (_row(row, sides) for row in rows)
+    parts = (tag("caption", caption)) if caption else Html("")
+    whole = tag("table", parts, tag("thead", tag("tr", *titles)), tag("tbody", *body), class_=kind)
+    return tag("div", whole, class_="wide", tabindex="0", role="group", aria_label=caption)
+
+
+def _row(row: Sequence[str], sides: Sequence[str]) -> Html:
+    """A row; one of a single cell is a heading over those below it."""
+    if len(row) == 1:
+        return tag(
+            "tr", tag("th", row[0], scope="rowgroup", colspan=str(len(sides))), class_="over"
+        )
+    first = tag("th", row[0], scope="row", class_=sides[0])
+    rest = (tag("td", c, class_=s) for c, s in zip(row[1:], sides[1:], strict=True))
+    return tag("tr", first, *rest)
+
+
+def figure(drawing: Html, caption: str, *, kind: str = "") -> Html:
+    """A drawing with what it shows below it."""
+    return tag("figure", drawing, tag("figcaption", caption), class_=kind)
+
+
+def later(said: str) -> Html:
+    """In place of what is not there yet."""
+    return tag("p", said, class_="later")
+
+
+def note(*said: str) -> Html:
+    """What explains a table or drawing."""
+    return tag("p", *said, class_="note")
+
+
+def bullets(items: Iterable[str]) -> Html:
+    """A list."""
+    return tag("ul", *(tag("li", item) for item in items))
+
+
+def section(number: int, title: str, *content: str) -> Html:
+    """A numbered part of the page, to be linked to."""
+    heading = tag("h2", tag("span", str(number), class_="number"), " ", title)
+    return tag("section", heading, *content, id=f"part-{number}")

@@ -1,0 +1,36 @@
+"""A study from its first question to its report: every stage in turn. No Flower here.
+
+Each stage looks for its result first, so that a run after any stop goes on.
+"""
+
+from .cohort import describe_cohorts
+from .evaluation import evaluate
+from .finish import choose_model, deliver, release
+from .panel import fix_panel
+from .progress import FINISHED
+from .report import write_report
+from .rounds import train_rounds
+from .run import Run
+from .signature import compare_features
+
+
+def run_study(run: Run) -> None:
+    """Train, evaluate, release, deliver and report the study of a run.
+
+    Raises:
+        GHANetError: a stage cannot go on; what is done so far stays.
+    """
+    describe_cohorts(run)
+    compare_features(run)
+    panel = fix_panel(run)
+    checkpoint, final = choose_model(run, train_rounds(run, panel), panel)
+    evaluation = evaluate(run, checkpoint, panel, final.training_risk)
+    content = release(run, checkpoint, panel, final, evaluation)
+    undelivered = deliver(run, content)
+    write_report(run.config, run.study, run.roster_now(), checkpoint, final)
+    why = "; ".join(f"{site}: {reason}" for site, reason in undelivered.items())
+    run.reporter.say(
+        phase=FINISHED,
+        error=f"release not delivered to {why}" if why else "",
+        hint="run 'ghanet-server release' when they are connected" if why else "",
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ghanet_model.commands import add_command, run_command
-from ghanet_model.errors import DeploymentError, SettingsError, TrainingError
+from ghanet_model.errors import DeploymentError, GHANetError, SettingsError, TrainingError
 from ghanet_model.files import sha256
 from ghanet_model.invitation import INVITATION_FILE, fingerprints, read_invitation
 from ghanet_model.study import RELEASE_SUFFIX, read_study
@@ -17,9 +17,11 @@ from . import control, progress
 from .config import SERVER_FILE, ServerConfig, read_server
 from .follow import describe, follow, report_table, sites_line
 from .members import add_member_commands, state_of
+from .plan_page import PLAN_FILE, print_plan
 from .roster import read_roster
 from .serve import ready_mark, serve
 from .setup import init_folder, refresh_invitation, renew_certificate
+from .task import end_task, folder_of_study, leave_plan, require_no_plan
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -90,7 +92,7 @@ def train(options: argparse.Namespace) -> int:
     _run(config)
     report = json.loads((config.report / "report.json").read_text())
     console.print(report_table(report))
-    console.print(f"learning curve: {config.report / 'learning_curve.png'}")
+    console.print(f"report: {config.report / 'report.html'}")
     _say_release(config)
     return 0
 
@@ -99,6 +101,7 @@ def _run(config: ServerConfig) -> None:
     """Start a run, or join the one that goes on, and follow it to its end."""
     _require_serving(config)
     run = _run_in_progress(config)
+    require_no_plan(config, run)
     if run is None:
         run = control.start_run(config)
     else:
@@ -155,6 +158,27 @@ def release(options: argparse.Namespace) -> int:
     return 0
 
 
+def plan(options: argparse.Namespace) -> int:
+    """Say, before a study starts, who could take part, what it takes and what it can show."""
+    config, study = read_server(options.folder), folder_of_study(options.study or options.folder)
+    read_study(study)
+    _require_serving(config)
+    if _run_in_progress(config) is not None:
+        raise DeploymentError(
+            "a run is in progress", hint="plan when it has ended; ghanet-server status"
+        )
+    leave_plan(config, study)
+    try:
+        run = control.start_run(config)
+    except GHANetError:
+        end_task(config)
+        raise
+    follow(config, run, console)
+    print_plan(json.loads((config.report / PLAN_FILE).read_text()), console)
+    console.print(f"all numbers: {config.report / PLAN_FILE}")
+    return 0
+
+
 def status(options: argparse.Namespace) -> int:
     """Say what serves, who is connected, and where the study stands."""
     config, study = read_server(options.folder), read_study(options.folder)
@@ -199,6 +223,8 @@ def make_parser() -> argparse.ArgumentParser:
     making.add_argument("--port", type=int, help="default: 8000")
     add_member_commands(commands)
     add_command(commands, "start", start)
+    planning = add_command(commands, "plan", plan)
+    planning.add_argument("study", type=Path, nargs="?", help="default: study.yaml of the folder")
     add_command(commands, "train", train)
     add_command(commands, "status", status)
     add_command(commands, "release", release)

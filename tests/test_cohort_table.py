@@ -1,6 +1,7 @@
 """The cohort table: sums that add to the pooled table, and no small cell in what leaves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,3 +175,15 @@ def test_the_question_has_no_parts() -> None:
     assert CohortTable.from_json(QUESTION.to_json(), STUDY) == QUESTION
     with pytest.raises(ProtocolError):
         CohortTable.from_json({"format": FORMAT}, STUDY)
+
+
+def test_deaths_are_untold_where_they_would_tell_few_held_out_ones() -> None:
+    """A round tells 30 deaths of training: with 35 of all, 5 of the held-out cases would follow."""
+    cohort = drawn(80, 5)
+    first = np.arange(80) < 60
+    event = np.where(first, np.arange(80) % 2, np.arange(80) < 65).astype(float)
+    cohort = replace(cohort, event=event, training=first, held_out=~first)
+    sums = table_of(cohort, least=10)
+    assert sums[UNTOLD + "outcome"].tolist() == [1, 1, 1]
+    assert not sums["outcome"].any()
+    assert not sums["times"].any()

@@ -154,9 +154,10 @@ def _summarise(folder: Path, *, seconds: float) -> None:
     print(f"predictions of hospital-d, first of {len(rows) - 1} cases:")
     for row in rows[:4]:
         print("  " + "  ".join(f"{cell:>18}" for cell in row))
-    curve = folder / "coordinator" / "report" / "learning_curve.png"
-    print(f"\nlearning curve  {curve}\nrelease         {release}\npredictions     {predictions}")
-    print(f"summary         {folder / 'summary.json'}\n{seconds:.0f} seconds")
+    page = folder / "coordinator" / "report" / "report.html"
+    print(f"\nreport          {page}, to be opened in a browser\nrelease         {release}")
+    print(f"predictions     {predictions}\nsummary         {folder / 'summary.json'}")
+    print(f"{seconds:.0f} seconds")
 
 
 def _title(text: str) -> None:

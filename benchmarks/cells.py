@@ -94,14 +94,14 @@ def run_cells(plan: Plan, work: Path, told: Callable[[int, int], None]) -> None:
         return
     context = get_context("spawn")
     with ProcessPoolExecutor(plan.workers, mp_context=context, initializer=_begin) as pool:
+        futures = [pool.submit(run_cell, plan, work, cell) for cell in waiting]
         try:
-            futures = [pool.submit(run_cell, plan, work, cell) for cell in waiting]
             for number, future in enumerate(as_completed(futures), done + 1):
                 future.result()
                 told(number, len(cells))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 def _begin() -> None:

@@ -1,4 +1,4 @@
-"""The coordinator's Flower ServerApp: runs the study of the folder that the environment names."""
+"""The coordinator's Flower ServerApp: runs or plans the study of the folder named to it."""
 
 import logging
 import os
@@ -14,10 +14,12 @@ from ghanet_model.study import read_study
 
 from .config import FOLDER_VARIABLE, read_server
 from .grid import FlowerExchange
+from .plan import plan_study
 from .progress import FAILED, Progress, Reporter, run_lock
 from .roster import read_roster
 from .run import Run
 from .stages import run_study
+from .task import end_task, planned_study
 
 log = logging.getLogger("ghanet")
 
@@ -26,7 +28,10 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the study of the folder that the environment names; leave the outcome in its files."""
+    """Run the study of the folder that the environment names, or plan one if it is told so.
+
+    The outcome is in the folder's files.
+    """
     folder = Path(os.environ[FOLDER_VARIABLE])
     config = read_server(folder)
     _log_to(config.logs / "run.log")
@@ -35,7 +40,10 @@ def main(grid: Grid, context: Context) -> None:
         reporter.say()
         try:
             exchange = FlowerExchange(grid, lambda: _names_by_key(folder))
-            run_study(Run(config, read_study(folder), read_roster(folder), exchange, reporter))
+            planned = planned_study(config)
+            study = read_study(planned or folder)
+            run = Run(config, study, read_roster(folder), exchange, reporter)
+            (plan_study if planned else run_study)(run)
         except GHANetError as error:
             log.error("%s", error)  # noqa: TRY400 - the line is the whole story
             reporter.say(phase=FAILED, error=str(error), hint=error.hint)
@@ -50,6 +58,8 @@ def main(grid: Grid, context: Context) -> None:
             hint = "see logs/run.log; please report it"
             reporter.say(phase=FAILED, error=f"unexpected {type(error).__name__}", hint=hint)
             raise
+        finally:
+            end_task(config)
 
 
 def _names_by_key(folder: Path) -> dict[bytes, str]:

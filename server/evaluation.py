@@ -100,7 +100,8 @@ def _evaluate(
     linear = {arm: fitted.linear for arm, fitted in fits.items()}
     topics = {m.name: Evaluation(m.trains, scale, cutoffs, linear, survival) for m in members}
     sums = _ask(run, topics, members, model, left_out)
-    return Evaluated(sums, fits, cutoffs, total, left_out)
+    untold = [name for name, own in times.items() if not own["times"].any()]
+    return Evaluated(sums, fits, cutoffs, total, left_out, untold)
 
 
 def _ask(

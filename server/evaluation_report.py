@@ -38,6 +38,7 @@ class Evaluated:
     cutoffs: tuple[float, float]
     times: NDArray[np.float64]  # (2, nodes): follow-up of everybody who told it
     left_out: Mapping[str, str]
+    untold_times: Sequence[str] = ()  # hospitals without a part in ``times``
 
 
 def evaluation_json(study: StudyConfig, found: Evaluated) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def evaluation_json(study: StudyConfig, found: Evaluated) -> dict[str, Any]:
         "by_hospital": {name: _hospital(sums) for name, sums in told.items()},
         "groups": _groups(study, found.cutoffs, told),
         "calibration": _calibration(study, told),
-        **_brier(study, told),
+        **_brier(study, told if found.times.any() else {}),
         "cox": {arm: cox_json(arm, fit) for arm, fit in found.fits.items()},
         "withheld": _withheld(found),
     }
@@ -247,6 +248,13 @@ def _withheld(found: Evaluated) -> list[dict[str, str]]:
             {"hospital": name, "what": f"fit of {arm}", "why": "few cases or deaths"}
             for name in fit.withheld
         ]
+    rows += [
+        {"hospital": name, "what": "follow-up", "why": "few deaths, or few survivors"}
+        for name in found.untold_times
+    ]
+    if not found.times.any():
+        why = "no hospital could tell its follow-up, so nobody knows who was censored when"
+        rows.append({"hospital": "", "what": "Brier score", "why": why})
     missing = [arm for arm in (CLINICAL, STACKED) if arm not in found.fits]
     rows += [{"hospital": "", "what": arm, "why": "could not be fitted"} for arm in missing]
     return rows

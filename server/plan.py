@@ -17,13 +17,13 @@ from ghanet_model.rehearsal import Rehearsal
 from .cohort import describe_cohorts
 from .intake import REASONS, word_of
 from .plan_numbers import Found, plan_json
+from .plan_page import PLAN_FILE
 from .progress import FINISHED, STATISTICS
 from .run import Run, quorum, refreshed
 from .signature import compare_features
 from .statistics import ask_each
 from .task import end_task
 
-PLAN_FILE = "plan.json"  # below report/
 REHEARSING = "rehearsing a round"
 
 
@@ -64,6 +64,8 @@ def _rehearse(run: Run, online: Collection[str], why: dict[str, str]) -> dict[st
     run.reporter.say(phase=REHEARSING)
     topics = {member.name: Rehearsal(member.trains, member.has_genes) for member in members}
     found = _ask(run, topics, why)
+    for name in found:
+        del why[name]
     if found:
         return found
     reasons = {member.name: why[member.name] for member in run.roster.active()}
@@ -80,11 +82,9 @@ def _rehearse(run: Run, online: Collection[str], why: dict[str, str]) -> dict[st
 
 
 def _ask(run: Run, topics: Mapping[str, Question], why: dict[str, str]) -> dict[str, Sums]:
-    """What hospitals tell; in ``why`` stands afterwards who answers nothing, and why."""
+    """What hospitals tell; who tells nothing is noted with the reason."""
     members = [member for member in run.roster.active() if member.name in topics]
     answers = ask_each(run, topics, members)
-    for name in answers.good:
-        why.pop(name, None)
     why |= answers.left_out
     return answers.good
 

@@ -129,6 +129,6 @@ def _age(age: Values | None) -> Html:
 def _share(values: Values, key: str, word: str) -> Html:
     """A class's cases and their percentage."""
     found, cases = part(values, key, word), part(values, "cases")
-    if found is None or not cases:
+    if not found or not cases:
         return _told(values, key, word)
     return join([count(found), " ", tag("small", f"{100 * found / cases:.0f}%")])

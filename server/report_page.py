@@ -60,8 +60,9 @@ def _top(twin: Twin) -> Html:
         tag("p", "study ", tag("code", part(twin, "digests", "study") or ""), class_="digest"),
         tag("p", f"{_sentence(twin['notice'])}.", class_="notice"),
     ]
-    if twin.get("stopped"):
-        facts.append(tag("p", tag("b", "The run stopped: "), twin["stopped"], class_="warning"))
+    for title, key in (("The run stopped: ", "stopped"), ("At the end: ", "undelivered")):
+        if twin.get(key):
+            facts.append(tag("p", tag("b", title), twin[key], class_="warning"))
     return tag("header", *facts, _headline(twin))
 
 

@@ -46,6 +46,19 @@ class RunReport:
         return self.checkpoint.number if self.checkpoint else 0
 
     @property
+    def stopped(self) -> str:
+        """Why no run goes on though the study is not at its end; empty where that is not so."""
+        if self.now is None or self.running or self.now.phase == progress.FINISHED:
+            return ""
+        return self.now.error or f"in '{self.now.phase}', without a word"
+
+    @property
+    def undelivered(self) -> str:
+        """Who did not get the release."""
+        finished = self.now is not None and self.now.phase == progress.FINISHED
+        return self.now.error if self.now and finished else ""
+
+    @property
     def state(self) -> str:
         """How far the run has come, in words."""
         of = f"{self.number} of {self.study.rounds} rounds"
@@ -92,7 +105,7 @@ def of_release(
     checkpoint: Checkpoint,
     final: FinalEvaluation | None,
 ) -> RunReport:
-    """A run whose released model is in memory, with all that lies on disk."""
+    """A run at its end, its released model in memory, with all that lies on disk."""
     found = RunReport(
         study,
         roster,
@@ -101,7 +114,9 @@ def of_release(
         last=_read_final(config, FINAL_FILE, study) or final,
         released=checkpoint.selected or checkpoint.number if final else None,
     )
-    return with_files(config, found)
+    whole = with_files(config, found)
+    now = replace(whole.now, phase=progress.FINISHED, error="") if whole.now else None
+    return replace(whole, running=False, now=now)
 
 
 def with_files(config: ServerConfig, found: RunReport) -> RunReport:

@@ -25,9 +25,9 @@ def by_group(place: int, twin: Values) -> Html:
     title, groups = "Survival by group of risk", part(twin, "evaluation", "groups")
     if groups is None:
         return section(place, title, later(LATER))
-    warning = _warning(groups.get("withheld") or {})
     if not groups.get("survival"):
-        return section(place, title, warning, later(NO_GROUP))
+        return section(place, title, later(NO_GROUP))
+    warning = _warning(groups.get("withheld") or {})
     drawing = figure(survival(groups), KAPLAN_MEIER)
     return section(place, title, warning, tag("p", _tested(groups)), drawing)
 

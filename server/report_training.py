@@ -153,6 +153,6 @@ def _chosen(twin: Values) -> Html:
     if by == VALIDATION:
         how = "the smallest loss on validation cases, which neither train nor evaluate"
     else:
-        how = "as the study says: the last"
+        how = "the last, as the study says"
     which = f"Round {chosen} is released" if chosen else "The released round is not chosen yet"
     return note(f"{which}: {how}. Evaluation cases have no part in the choice.")

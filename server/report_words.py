@@ -5,7 +5,7 @@ NO_COHORT = "The hospitals have not described their cohorts yet."
 UNTOLD_NOTE = (
     "Untold: a hospital keeps this cell to itself, because it, or another that could be had from "
     "it, is smaller than the study's minimum of cases. It is not 0. Sums over all hospitals leave "
-    "untold cells out and say at how many hospitals. A dash: there is no such number."
+    "untold cells out and say at how many hospitals. A dash: known for too few cases to say."
 )
 C_CURVE = (
     "C-index of the federated model on evaluation cases, pairs inside each hospital: every "
@@ -36,11 +36,12 @@ HOW_C = (
     "that differ between hospitals have none: their risks do not compare."
 )
 WITHHELD_GROUPS = (
-    "{hospitals} did not tell every group ({where}), because few of its cases died or few lived. "
+    "{hospitals} did not tell every group ({where}), because few of its cases there died or few "
+    "lived. "
     "Who is missing depends on the outcome, so curves, log-rank test and calibration may be "
     "biased."
 )
-NO_GROUP = "No hospital told a whole group."
+NO_GROUP = "No group could be told: too few of its cases died, or too few lived, at every hospital."
 CUTOFFS = (
     "Groups are cut at risks {low} and {high}, the tertiles of the training cases' risk, fixed "
     "before any evaluation case was looked at."

@@ -90,9 +90,7 @@ def site_round(name: str, number: int, chance: random.Random) -> SiteRound:
         loss=1.35 - 0.5 * learnt + chance.gauss(0, 0.03) if trains else 0.0,
         seconds=CASES[name] * 0.12 + chance.random(),
         evaluation=None if few else sums(round(CASES[name] * 0.2), c_index),
-        validation=None
-        if few or name == "zagreb"
-        else sums(20, 0.6, nll=1.3 - 0.36 * learnt + 0.00022 * behind**2),
+        validation=None if few or name == "zagreb" else sums(20, 0.6, nll=1.3 - 0.3 * learnt),
         withheld="few_cases" if few else "",
         sent=3_020_000,
         received=3_020_000 if trains else 9_000,

@@ -323,6 +323,19 @@ def test_status_names_every_hospital(
     assert "run: finished" in said
 
 
+def test_a_plan_is_made_and_changes_nothing(
+    consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
+) -> None:
+    """``plan`` rehearses a round with every hospital; the release stays as it is."""
+    release = consortium.coordinator / "releases" / "small.ghanet"
+    before = release.read_bytes()
+    said = consortium.command(COORDINATOR, SERVER, "plan").stdout
+    plan = json.loads((consortium.coordinator / "report" / "plan.json").read_text())
+    assert {one["name"]: one["why"] for one in plan["hospitals"]} == dict.fromkeys(SITES, "")
+    assert f"{ROUNDS} rounds: about" in said
+    assert release.read_bytes() == before
+
+
 def test_a_second_train_of_a_finished_study_changes_nothing(
     consortium: LocalConsortium, finished: subprocess.CompletedProcess[str]
 ) -> None:

@@ -89,6 +89,14 @@ def test_what_is_withheld_is_named(finished) -> None:
     assert ("hospital-a", "C over all pairs") in said
 
 
+def test_without_anybodys_follow_up_there_is_no_brier_score(finished) -> None:
+    """Weights would be made up: the held-out deaths of these hospitals are all few."""
+    found = finished[-1]
+    assert (found["brier"], found["integrated_brier"]) == ([], None)
+    said = {(row["hospital"], row["what"]) for row in found["withheld"]}
+    assert {("", "Brier score"), ("hospital-a", "follow-up")} <= said
+
+
 def test_no_small_number_leaves(finished) -> None:
     """No count of 1 to 9 in any answer about sums, but pairs and numbers of hospitals."""
     _, one, *_ = finished

@@ -15,6 +15,7 @@ from ghanet_model.study import VALIDATION
 from server.checkpoint import write_checkpoint
 from server.cohort import describe_cohorts
 from server.panel import fix_panel
+from server.progress import FAILED, FINISHED, ROUND, Progress
 from server.report import report_now, twin_of
 from server.report_rounds import END, NOT_ASKED, ONLY_TRAINED, QUARANTINED, RELEASED, TRAINED
 from server.rounds import one_round, start_or_resume
@@ -161,6 +162,22 @@ def test_a_chosen_round_that_is_not_the_last_is_evaluated_beside_it():
         "round": 14,
         "validation": {},
     }
+
+
+@pytest.mark.parametrize(
+    ("phase", "error", "stopped", "undelivered"),
+    [
+        (FAILED, "round 3: too few", "round 3: too few", ""),
+        (ROUND, "", "in 'round', without a word", ""),
+        (FINISHED, "release not delivered to zagreb", "", "release not delivered to zagreb"),
+        (FINISHED, "", "", ""),
+    ],
+)
+def test_a_run_that_stopped_says_why(phase, error, stopped, undelivered):
+    """A failure, an end without a word, and a release that did not arrive are three things."""
+    now = Progress(run="1", phase=phase, error=error)
+    twin = twin_of(dataclasses.replace(example_run.example(), now=now))
+    assert (twin["stopped"], twin["undelivered"]) == (stopped, undelivered)
 
 
 def test_the_twin_is_json(twin):

@@ -93,7 +93,7 @@ class _Work:
         first = rows[events.index(True)]
         rows = [first, *(row for row in rows if row != first)]
         once = self._train(rows[:1], use_genes=use_genes)
-        report = self._train(_a_few(rows, once.seconds), use_genes=use_genes)
+        report = self._train(_a_few(rows, once.times.total), use_genes=use_genes)
         study, optimiser = self.site.study, report.times.step / report.steps
         case = (report.times.total - report.times.step) / report.cases
         epoch = len(rows) * case + -(-len(rows) // study.batch_cases) * optimiser

@@ -16,6 +16,7 @@ from .roster import Member
 from .run import Run
 from .statistics import Model, ask_sums
 
+TOLERANCE = 1e-5  # of a step: Newton's error after it is about its square
 RIDGE = 1.0  # on standardised covariates, on the scale of the log likelihood
 
 
@@ -75,17 +76,21 @@ class _Asking:
     model: Model
     moments: Sums
     answers: dict[str, Sums] = field(default_factory=dict)  # the last ones, by hospital
+    asked: list[NDArray[np.float64]] = field(default_factory=list)  # coefficients so far
 
     def at(self, beta: NDArray[np.float64]) -> Linear:
         """These coefficients, with the standardisation of all hospitals."""
         return Linear(*mean_and_sd(self.moments), beta)
 
     def __call__(self, beta: NDArray[np.float64]) -> Sums:
-        """The sums of all hospitals."""
+        """The sums of all hospitals; the same question is not asked twice in a row."""
+        if self.answers and np.array_equal(beta, self.asked[-1]):
+            return add_sums(self.answers.values())
         step = CoxStep(self.arm, self.at(beta))
         answers = ask_sums(self.run, step, self.members, model=self.model)
         if answers.left_out:
             raise _LostError(answers.left_out)
+        self.asked.append(beta)
         self.answers.update(answers.good)
         return add_sums(answers.good.values())
 
@@ -95,7 +100,7 @@ def _fit(ask: _Asking) -> ArmFit | None:
     first = ask(np.zeros(size))
     if not first["told"][0]:
         return None
-    found = fit(ask, size, l2=RIDGE)
+    found = fit(ask, size, l2=RIDGE, tolerance=TOLERANCE)
     return ArmFit(
         ask.at(found.beta),
         found,

@@ -95,7 +95,7 @@ def _hospital(found: Found, member: Member, sizes: Mapping[str, int]) -> dict[st
     table = summary_of(found.tables[name]) if name in found.tables else None
     told = _sizes(rehearsed) if rehearsed else dict.fromkeys(SIZES, None)
     if rehearsed is None and table:
-        told |= {key: table[key] for key in ("cases", "training", "with_genes")}
+        told |= {key: table[key] for key in ("cases", "training")}
     why = found.why.get(name) or _lacks(found.study, member, told)
     tree = found.times[name]["times"] if name in found.times else np.zeros((2, 1))
     return {

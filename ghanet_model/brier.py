@@ -4,8 +4,10 @@ Inside a time bin the hazard is constant, so survival falls there as a power of 
 S(t) = S(k-1) (1 - h_k)^((t - e_(k-1)) / (e_k - e_(k-1))). Beyond the last edge nothing is said.
 
 Brier score at month h (Graf et al. 1999): the mean over cases of S(h)^2 / G(T) for who died before
-h, (1 - S(h))^2 / G(h) for who was seen alive at h, and 0 for who was censored before; G is the
-chance not to be censored, from all hospitals, so that what a hospital sends is one sum.
+h, (1 - S(h))^2 / G(h) for who was seen alive at h, and 0 for who was censored before; G(m) is the
+chance not to be censored in the months before m, deaths of a month coming before its censorings
+(reverse Kaplan-Meier). G is that of all hospitals and comes with the question, so that what a
+hospital sends is one sum. Integrated, it is the mean over months 0 to the last edge, by trapezoids.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,9 @@ def survival_at(
 ) -> NDArray[np.float64]:
     """Predicted survival (n, H) at months up to the last edge, from hazards (n, K).
 
+    Raises:
+        ValueError: a month beyond the last edge, of which hazards say nothing, or before 0.
+
     >>> survival_at(np.array([[0.5, 0.0, 0.3]]), (12, 36), [6, 12, 24]).round(4).tolist()
     [[0.7071, 0.5, 0.5]]
     """
@@ -31,6 +36,8 @@ def survival_at(
     survival = np.cumprod(1 - hazards[:, : len(edges)], axis=1)  # (n, K-1)
     before = np.hstack([np.ones((len(hazards), 1)), survival])
     asked = np.asarray(months, float)
+    if not ((asked >= 0) & (asked <= bounds[-1])).all():
+        raise ValueError("survival is asked for at a month beyond the last edge, or before 0")
     bins = np.clip(np.searchsorted(bounds, asked, side="left") - 1, 0, len(edges) - 1)
     part = (asked - bounds[bins]) / (bounds[bins + 1] - bounds[bins])
     found: NDArray[np.float64] = before[:, bins] * (1 - hazards[:, bins]) ** part

@@ -4,7 +4,7 @@ Month m holds times from m up to, not including, m + 1; the last month is open. 
 come before censorings. A curve's entry h is the chance to be alive after h whole months, from the
 months before h (Kaplan and Meier 1958). Trees are those of ``dyadic``: with ``least`` 1 and times
 of whole months everything here equals lifelines; counts that stayed in longer boxes are spread
-evenly over their months.
+evenly over their months, and ``kaplan_meier_bounds`` says how far off that can be.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2 as chi2_distribution
 
-from .dyadic import nodes_of, spread, tree_counts
+from .dyadic import node_bounds, nodes_of, spread, tree_counts
 from .errors import TrainingError
 
 MONTHS = 256
@@ -57,8 +57,8 @@ def at_risk(tree: NDArray[np.float64]) -> Curve:
 
 def kaplan_meier(tree: NDArray[np.float64]) -> Curve:
     """S(h) = product over months m < h of 1 - d_m / n_m; 1 where nobody is at risk any more."""
-    deaths, risk = spread(tree)[DEAD], at_risk(tree)
-    return _product(_share(deaths, risk))
+    censored, deaths = spread(tree)
+    return _curve(deaths, censored)
 
 
 def reverse_kaplan_meier(tree: NDArray[np.float64]) -> Curve:
@@ -67,8 +67,44 @@ def reverse_kaplan_meier(tree: NDArray[np.float64]) -> Curve:
     return _product(_share(censored, at_risk(tree) - deaths))
 
 
+def kaplan_meier_bounds(tree: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Between what the curve of the cases lies, wherever they are in their boxes (2, MONTHS).
+
+    S(h) falls when a censoring comes before a death instead of after it, and when a death comes
+    before h instead of later. So it is lowest with deaths as late as their boxes allow, but before
+    h where they can be, and censorings as early as possible; it is highest the other way round.
+    Both are curves that some cases have, so the bounds are exact.
+
+    >>> both = kaplan_meier_bounds(time_tree([1, 1, 5, 7], [True, True, False, False], least=2))
+    >>> both[:, [0, 1, 2, 9]].tolist()
+    [[1.0, 1.0, 0.5, 0.5], [1.0, 1.0, 0.5, 0.5]]
+    """
+    lowest, highest = np.ones(MONTHS), np.ones(MONTHS)
+    first, after = node_bounds(MONTHS)
+    for h in range(1, MONTHS):
+        late = np.where(first < h, np.minimum(after, h) - 1, first)
+        lowest[h] = _curve(_by_month(tree[DEAD], late), _by_month(tree[CENSORED], first))[h]
+        early = np.where(after > h, after - 1, first)
+        highest[h] = _curve(_by_month(tree[DEAD], early), _by_month(tree[CENSORED], after - 1))[h]
+    return np.array([lowest, highest])
+
+
+def _by_month(counts: NDArray[np.float64], months: NDArray[np.intp]) -> Curve:
+    """Cases of each month, all cases of a node in one."""
+    return np.bincount(months, counts, minlength=MONTHS).astype(np.float64)
+
+
+def _curve(deaths: Curve, censored: Curve) -> Curve:
+    risk = (deaths + censored)[::-1].cumsum()[::-1]
+    return _product(_share(deaths, risk))
+
+
 def kaplan_meier_interval(tree: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The curve and its 95% interval (3, MONTHS), by Greenwood on the log-log scale."""
+    """The curve and its 95% interval (3, MONTHS), by Greenwood 1926 on the log-log scale.
+
+    The interval is of the draw of cases; where counts stayed in boxes, ``kaplan_meier_bounds`` is
+    what the boxes leave open.
+    """
     deaths, risk = spread(tree)[DEAD], at_risk(tree)
     curve = kaplan_meier(tree)
     alive = risk * (risk - deaths)

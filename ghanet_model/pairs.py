@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .dyadic import node_bounds, nodes_of, spread, tree_counts
+from .errors import TrainingError
 from .kaplan_meier import CENSORED, DEAD, MONTHS, month_of
 
 RISK_LEAVES = 64  # of the risk's grid in c_all
@@ -22,12 +23,13 @@ LEVEL = 95.0
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value with its 95% percentile interval; NaN where there is none."""
+    """A value with its 95% percentile interval (Efron 1979); NaN where there is none."""
 
     value: float
     low: float
     high: float
     pairs: float  # that the value is over
+    left_out: int  # bootstrap samples without a comparable pair, not in the interval
 
 
 def draw_weights(
@@ -51,8 +53,16 @@ def replicate_pairs(
 
     Returns:
         (arms, 1 + R, 4): concordant, discordant, tied, comparable; w_i w_j of each pair added.
+
+    Raises:
+        TrainingError: a time or risk is NaN, which would count as discordant.
+
+    >>> replicate_pairs([1, 2], [True, False], np.array([[5.0, 3.0]]), weights=np.ones((1, 2)))
+    array([[[1., 0., 0., 1.]]])
     """
     times, died = np.asarray(time, float), np.asarray(event, bool)
+    if np.isnan(times).any() or np.isnan(risks).any():
+        raise TrainingError("pairs: a time or risk is not a number")
     found = np.zeros((len(risks), len(weights), 4))
     deaths = np.flatnonzero(died)
     rows = max(1, PAIRS_AT_ONCE // max(1, len(times)))
@@ -71,7 +81,11 @@ def replicate_pairs(
 
 
 def estimate(pairs: NDArray[np.float64]) -> Interval:
-    """C with its interval, from pairs (1 + R, 4) of one arm, added over hospitals."""
+    """C with its interval, from pairs (1 + R, 4) of one arm, added over hospitals.
+
+    Cases are drawn inside each hospital, so the interval is of these hospitals' patients: it says
+    nothing of hospitals that did not take part.
+    """
     return _interval(_c_indices(pairs), pairs[0, 3])
 
 
@@ -91,7 +105,8 @@ def _interval(replicates: NDArray[np.float64], pairs: float) -> Interval:
     drawn = replicates[1:][np.isfinite(replicates[1:])]
     tail = (100 - LEVEL) / 2
     low, high = np.percentile(drawn, [tail, 100 - tail]) if len(drawn) else (np.nan, np.nan)
-    return Interval(float(replicates[0]), float(low), float(high), float(pairs))
+    left_out = len(replicates) - 1 - len(drawn)
+    return Interval(float(replicates[0]), float(low), float(high), float(pairs), left_out)
 
 
 def risk_edges(leaves: int) -> NDArray[np.float64]:
@@ -100,7 +115,13 @@ def risk_edges(leaves: int) -> NDArray[np.float64]:
 
 
 def risk_leaves(place: NDArray[np.float64], leaves: int) -> NDArray[np.intp]:
-    """The leaf of each risk, given in spreads from the centre; the ends are open."""
+    """The leaf of each risk, given in spreads from the centre; the ends are open.
+
+    Raises:
+        TrainingError: a risk is NaN.
+    """
+    if np.isnan(place).any():
+        raise TrainingError("a risk is not a number")
     found = np.floor((place + LIMIT) * (leaves / (2 * LIMIT)))
     return np.clip(found, 0, leaves - 1).astype(np.intp)
 
@@ -127,19 +148,25 @@ class CAll:
     value: float  # counts spread evenly inside their boxes
     low: float
     high: float
+    comparable_low: float  # pairs that certainly compare
+    comparable_high: float  # and those that may
 
 
 def c_all(tree: NDArray[np.float64]) -> CAll:
-    """C over all pairs, from the sum of hospitals' trees.
+    """C over all pairs, from the sum of hospitals' trees (Harrell et al. 1996).
 
-    Of two boxes it is certain who died first if they are apart in time, and what the risks say if
-    they are apart in risk. Let a pair be certain to compare: A such pairs are certainly concordant,
-    B certainly discordant, U either. V pairs may compare or not. C is smallest if all of U is
-    discordant and those of V compare that can be discordant, and largest the other way round:
+    Of two boxes that are apart in time it is certain who died first; if they are apart in risk too,
+    what the risks say of it. Of the pairs that certainly compare A are certainly concordant, B
+    certainly discordant and U either. V pairs, of boxes that share a month, may compare or not. A
+    pair more in the denominator lowers C if discordant and raises it if concordant, so C is lowest
+    with all of U discordant and, of V, exactly those comparing that can be discordant; and highest
+    the other way round:
 
         A / (A + B + U + V_discordant) <= C <= (A + U + V_concordant) / (A + B + U + V_concordant)
 
-    Two deaths whose boxes overlap in time compare once at most.
+    Where no such denominator is left, only pairs of one kind can compare: C is 1, or 0, or there is
+    none. Two deaths whose boxes share a month compare once at most. Pairs are bounded one by one,
+    so no placement of cases need reach a bound; none goes beyond it.
     """
     return CAll(_spread_c(tree), *_bounds(tree))
 
@@ -155,29 +182,32 @@ def _spread_c(tree: NDArray[np.float64]) -> float:
     return _ratio(concordant + tied / 2, comparable)
 
 
-def _bounds(tree: NDArray[np.float64]) -> tuple[float, float]:
+def _bounds(tree: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Lowest and highest C, fewest and most comparable pairs."""
     first, last = node_bounds(MONTHS)
-    before = (last[:, None] <= first).astype(float)  # (t, t'): certainly dies before
-    overlap = (first[:, None] < last) & (first < last[:, None])
+    before = (last[:, None] <= first).astype(float)  # (t, t'): certainly earlier
+    beside = ((first[:, None] < last) & (first < last[:, None])).astype(float)
     first, last = node_bounds(RISK_LEAVES)
     above = (first[:, None] >= last).astype(float)  # (r, r'): certainly of higher risk
-    below = above.T
     dead, censored = tree[DEAD], tree[CENSORED]
-    everybody = dead + censored
-    early = before.T @ dead  # (t', r): deaths certainly before each node
-    concordant = ((early @ above) * everybody).sum()
-    discordant = ((early @ below) * everybody).sum()
-    unsure = (early.sum(axis=1) * everybody.sum(axis=1)).sum() - concordant - discordant
-    beside = overlap.astype(float).T @ dead
-    pairs = (beside.sum(axis=1) * censored.sum(axis=1)).sum()
-    may_agree = pairs - ((beside @ below) * censored).sum()
-    may_differ = pairs - ((beside @ above) * censored).sum()
-    deaths = ((beside.sum(axis=1) * dead.sum(axis=1)).sum() - dead.sum()) / 2
-    certain = concordant + discordant + unsure
-    low = _ratio(concordant, certain + may_differ + deaths)
-    good = concordant + unsure + may_agree + deaths
-    return low, _ratio(good, certain + may_agree + deaths)
+    sure, good, bad = _related(before.T @ dead, dead + censored, above)
+    mixed, may_not_differ, may_not_agree = _related(beside.T @ dead, censored, above)
+    both = (beside.T @ dead).sum(axis=1) @ dead.sum(axis=1)
+    deaths = (both - dead.sum()) / 2  # pairs of two deaths that share a month
+    may_agree, may_differ = mixed - may_not_agree + deaths, mixed - may_not_differ + deaths
+    low = _ratio(good, sure + may_differ, otherwise=1.0 if may_agree else np.nan)
+    high = _ratio(sure - bad + may_agree, sure + may_agree, otherwise=0.0 if may_differ else np.nan)
+    return low, high, float(sure), float(sure + mixed + deaths)
 
 
-def _ratio(part: float, whole: float) -> float:
-    return float(part / whole) if whole > 0 else float("nan")
+def _related(
+    left: NDArray[np.float64], right: NDArray[np.float64], above: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Pairs of cases (t, r) on both sides of the same t: all, left's risk above, left's below."""
+    pairs = left.sum(axis=1) @ right.sum(axis=1)
+    higher, lower = ((left @ apart) * right for apart in (above, above.T))
+    return float(pairs), float(higher.sum()), float(lower.sum())
+
+
+def _ratio(part: float, whole: float, *, otherwise: float = np.nan) -> float:
+    return float(part / whole) if whole > 0 else otherwise

@@ -1,4 +1,7 @@
-"""Brier score and calibration from sums, against a plain reading of Graf et al. 1999."""
+"""Brier score and calibration from sums: scikit-survival's, and a plain reading of Graf et al."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from lifelines import KaplanMeierFitter
 from ghanet_model.brier import brier_sums, observed_survival, survival_at
 from ghanet_model.kaplan_meier import kaplan_meier, reverse_kaplan_meier, time_tree
 
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "brier.json").read_text())
 EDGES = (12.0, 36.0, 60.0)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -31,6 +35,35 @@ def plain_brier(time, event, survival, horizon):
         elif t >= horizon:
             total += (1 - s) ** 2 / max(float(fitter.predict(horizon - 0.01)), 1e-3)
     return total
+
+
+def test_scores_are_those_of_scikit_survival():
+    """At every horizon and integrated, with the censoring that it found (golden/brier.py)."""
+    time, event, hazards = (np.array(GOLDEN[name]) for name in ("time", "event", "hazards"))
+    tree = time_tree(time, event, least=1)
+    chances = np.array([kaplan_meier(tree), reverse_kaplan_meier(tree)])
+    assert chances[1, 1:61] == pytest.approx(GOLDEN["uncensored"], abs=1e-12)
+    scores, integrated = brier_sums(time, event, hazards, GOLDEN["edges"], chances)
+    assert scores[0] / len(time) == pytest.approx(GOLDEN["brier"], abs=1e-12)
+    assert integrated[0] / len(time) == pytest.approx(GOLDEN["integrated_brier"], abs=1e-12)
+
+
+def test_kaplan_meier_as_everybodys_prediction_is_the_reference():
+    """Hazards of which Kaplan-Meier follows score the same as the reference, at the edges."""
+    time, event, _, _ = draw(4, 80)
+    tree = time_tree(time, event, least=1)
+    chances = np.array([kaplan_meier(tree), reverse_kaplan_meier(tree)])
+    alive = chances[0, [0, 12, 36, 60]]
+    hazards = np.tile([*(1 - alive[1:] / alive[:-1]), 0.5], (80, 1))
+    model, reference = brier_sums(time, event, hazards, EDGES, chances)[0]
+    assert model == pytest.approx(reference, rel=1e-12)
+
+
+@pytest.mark.parametrize("month", [60.5, -1.0])
+def test_survival_beyond_the_last_edge_is_not_made_up(month):
+    """Nor before the start."""
+    with pytest.raises(ValueError, match="beyond the last edge"):
+        survival_at(np.full((1, 4), 0.5), EDGES, [month])
 
 
 @settings(max_examples=20, deadline=None)

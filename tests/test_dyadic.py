@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghanet_model.dyadic import (
@@ -29,6 +29,7 @@ def leaves_of(cases):
     return (np.array(cases, float) * SIZE).astype(int)
 
 
+@settings(deadline=None)
 @given(values, leasts)
 def test_no_count_of_a_few_is_told(cases, least):
     """Every count is 0 or of at least so many; all cases are told or none."""
@@ -37,6 +38,7 @@ def test_no_count_of_a_few_is_told(cases, least):
     assert counts.sum() == (len(cases) if len(cases) >= least else 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 15)), max_size=60), leasts)
 def test_no_count_of_a_few_is_told_over_two_axes(cases, least):
     """The same where boxes have two sides."""
@@ -45,6 +47,7 @@ def test_no_count_of_a_few_is_told_over_two_axes(cases, least):
     assert counts.sum() == (len(cases) if len(cases) >= least else 0)
 
 
+@settings(deadline=None)
 @given(values, leasts)
 def test_every_case_lies_in_the_box_that_counts_it(cases, least):
     """Boxes inside an interval count at most the cases there, and all of them together all."""
@@ -56,6 +59,7 @@ def test_every_case_lies_in_the_box_that_counts_it(cases, least):
         assert counts[below].sum() <= inside.sum()
 
 
+@settings(deadline=None)
 @given(values, values)
 def test_trees_of_single_cases_add_to_the_pooled_histogram(left, right):
     """With a least of 1 every count is at a leaf, and sums of sites equal the pooled tree."""
@@ -64,6 +68,7 @@ def test_trees_of_single_cases_add_to_the_pooled_histogram(left, right):
     assert np.array_equal(spread(trees[2]), np.bincount(leaves_of(left + right), minlength=SIZE))
 
 
+@settings(deadline=None)
 @given(values, leasts, st.sampled_from([0.1, 0.25, 0.5, 0.75, 1.0]))
 def test_the_pooled_quantile_lies_inside_its_bounds(cases, least, share):
     """Wherever cases are inside their boxes; and the value lies there too."""
@@ -77,6 +82,7 @@ def test_the_pooled_quantile_lies_inside_its_bounds(cases, least, share):
     assert high - low >= 1 / SIZE - 1e-12
 
 
+@settings(deadline=None)
 @given(values)
 def test_without_suppression_a_quantile_is_off_by_a_leaf_at_most(cases):
     """The stated error of the grid."""
@@ -86,6 +92,7 @@ def test_without_suppression_a_quantile_is_off_by_a_leaf_at_most(cases):
         assert abs(quantile(tree, EDGES, 0.5) - true) <= 1 / SIZE + 1e-9
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 50), leasts)
 def test_trees_of_columns_are_those_of_each_column(seed, cases, least):
     """Many at once, with values that are not there."""

@@ -1,5 +1,7 @@
 """Kaplan-Meier and log-rank from sums: those of lifelines on the pooled cases, on the same grid."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -11,6 +13,7 @@ from ghanet_model.errors import TrainingError
 from ghanet_model.kaplan_meier import (
     at_risk,
     kaplan_meier,
+    kaplan_meier_bounds,
     kaplan_meier_interval,
     log_rank,
     median_of,
@@ -84,12 +87,50 @@ def test_a_hospital_with_few_deaths_or_few_survivors_tells_neither(deaths, alive
     assert not tree.any()
 
 
-def test_with_suppression_the_curve_ends_where_it_does_without():
-    """Boxes of ten deaths change when they die, not how many."""
-    time, event, _, _ = draw(3, 100, longest=60)
+@settings(max_examples=25, deadline=None)
+@given(seeds, st.integers(10, 200), st.integers(2, 12), st.integers(5, 300))
+def test_the_pooled_curve_lies_inside_its_bounds(seed, cases, least, longest):
+    """Of the hospitals that tell, whatever the split and however much stays in boxes."""
+    time, event, site, _ = draw(seed, cases, longest=longest)
+    tree, told = np.zeros((2, 511)), np.zeros(cases, bool)
+    for at in (site == number for number in range(4)):
+        own = time_tree(time[at], event[at], least=least)
+        tree, told = tree + own, told | (at & own.any())
+    low, high = kaplan_meier_bounds(tree)
+    exact = kaplan_meier(time_tree(time[told], event[told], least=1))
+    assert (low <= exact + 1e-12).all()
+    assert (exact <= high + 1e-12).all()
+
+
+@settings(max_examples=10, deadline=None)
+@given(seeds, st.integers(1, 60))
+def test_without_suppression_the_bounds_are_the_curve(seed, cases):
+    """Nothing is left open."""
+    tree = time_tree(*draw(seed, cases)[:2], least=1)
+    assert kaplan_meier_bounds(tree) == pytest.approx(np.tile(kaplan_meier(tree), (2, 1)))
+
+
+def test_bounds_are_curves_of_placements():
+    """Two deaths, two censored cases of months 0 to 3: what the 256 placements reach, not more."""
+    tree = np.zeros((2, 511))
+    tree[:, 63] = 2  # months 0 to 3
+    reached = [
+        kaplan_meier(time_tree(months, [True, True, False, False], least=1))[:6]
+        for months in itertools.product(range(4), repeat=4)
+    ]
+    low, high = kaplan_meier_bounds(tree)[:, :6]
+    assert low == pytest.approx(np.min(reached, axis=0))
+    assert high == pytest.approx(np.max(reached, axis=0))
+
+
+@pytest.mark.parametrize(("cases", "late"), [(80, 0), (80, 2), (300, 2)])
+def test_with_suppression_the_curve_stays_near(cases, late):
+    """At 1, 3 and 5 years; a few late cases do not spoil it."""
+    rng = np.random.default_rng(0)
+    time, event = np.minimum(rng.exponential(30, cases), 120), rng.random(cases) < 0.5
+    time[:late] = 140
     exact, coarse = (kaplan_meier(time_tree(time, event, least=least)) for least in (1, 10))
-    assert np.abs(exact - coarse).max() < 0.2
-    assert not np.array_equal(exact, coarse)
+    assert np.abs(exact - coarse)[[12, 36, 60]].max() < 0.07
 
 
 def test_groups_without_deaths_cannot_be_compared():

@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lifelines.utils import concordance_index
 
+from ghanet_model.errors import TrainingError
 from ghanet_model.metrics import concordance
 from ghanet_model.pairs import (
     c_all,
@@ -74,6 +75,8 @@ def test_the_c_of_all_pairs_lies_inside_its_bounds(seed, cases, least):
         return
     found = c_all(tree)
     assert found.low - 1e-12 <= true <= found.high + 1e-12
+    pairs = concordance(time[chosen], event[chosen], risks[0, chosen]).comparable
+    assert found.comparable_low <= pairs <= found.comparable_high
 
 
 def is_told(event, least):
@@ -105,6 +108,46 @@ def test_boxes_that_are_apart_leave_no_doubt():
     time, risk = np.arange(0, 40, 4.0), np.linspace(3.5, -3.5, 10)
     found = c_all(pair_tree(time, np.ones(10, bool), risk, least=1))
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seeds, st.integers(4, 40))
+def test_cases_that_are_apart_leave_no_doubt_of_the_pooled_c(seed, cases):
+    """Deaths and censorings, each in a month and a risk leaf of its own: both bounds are C."""
+    rng = np.random.default_rng(seed)
+    time, risk = rng.permutation(cases) + 0.5, (rng.permutation(cases) + 0.5) / 8 - 4
+    event, site = rng.random(cases) < 0.6, rng.integers(0, 3, cases)
+    assume(concordance(time, event, risk).comparable)
+    parts = [(time[site == s], event[site == s], risk[site == s]) for s in range(3)]
+    found = c_all(sum(pair_tree(*part, least=1) for part in parts))
+    true = concordance_index(time, -risk, event)
+    assert [found.value, found.low, found.high] == pytest.approx([true] * 3, abs=1e-12)
+
+
+@pytest.mark.parametrize(("risk", "expected"), [(3.0, 1.0), (-3.0, 0.0)])
+def test_where_only_one_kind_of_pair_can_compare_c_is_known(risk, expected):
+    """A death and a censoring in one month: if they compare, the risks say how."""
+    found = c_all(pair_tree([5.5, 5.2], [True, False], np.array([risk, 0.0]), least=1))
+    assert (found.low, found.high) == (expected, expected)
+    assert (found.comparable_low, found.comparable_high) == (0, 1)
+
+
+def test_a_risk_that_is_no_number_is_refused():
+    """It would count as discordant, or lie on the grid's end."""
+    risks = np.array([[1.0, np.nan]])
+    with pytest.raises(TrainingError, match="not a number"):
+        replicate_pairs([1, 2], [True, True], risks, weights=np.ones((1, 2)))
+    with pytest.raises(TrainingError, match="not a number"):
+        pair_tree([1, 2], [True, True], risks[0], least=1)
+
+
+def test_samples_without_a_pair_are_left_out_and_counted():
+    """Of two cases, half of the samples hold one of them twice."""
+    weights = np.array([[1.0, 1], [2, 0], [1, 1], [0, 2]])
+    pairs = replicate_pairs([1, 2], [True, False], np.array([[2.0, 1]]), weights=weights)
+    found = estimate(pairs[0])
+    assert (found.value, found.low, found.high, found.pairs) == (1.0, 1.0, 1.0, 1.0)
+    assert found.left_out == 2
 
 
 def test_arms_that_share_draws_have_a_narrow_difference():

@@ -125,7 +125,7 @@ def test_two_requests_are_answered_by_one_process(home: Path, trainer: Child) ->
     assert np.array_equal(first.arrays, second.arrays)
     assert gene_cases(home, first) > 0
     assert trainer.running
-    assert wait_until(lambda: log_of(home).count("sent gene sums") == 2)
+    assert wait_until(lambda: log_of(home).count("sent sums: gene values") == 2)
 
 
 @pytest.mark.parametrize(

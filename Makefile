@@ -1,4 +1,4 @@
-# make demo    a whole consortium on this machine, two to three minutes after installation
+# make demo    a whole consortium on this machine, some minutes after installation
 # make test    the tests, real deployments included
 # make check   format, lint, types and the import rule
 # Each makes .venv and installs the pinned packages first, when needed.

@@ -104,13 +104,13 @@ def site_cox_sums(
 ) -> Sums:
     """One hospital's part as it may leave: nothing with few deaths, none, or few survivors.
 
-    ``told`` and ``withheld`` count the hospitals of either kind.
+    ``told`` and ``withheld`` count the hospitals of either kind. With ``least`` 1 nothing is small.
 
     Raises:
         ProtocolError: coefficients at which single cases would outweigh all others.
     """
     z = standardise(tellable(x, least=least), at.mean, at.sd)
-    if len(z) and np.ptp(z @ at.beta) > MOST_SPREAD:
+    if least > 1 and len(z) and np.ptp(z @ at.beta) > MOST_SPREAD:
         raise ProtocolError("coefficients so large that a sum would be about a few cases")
     sums = cox_sums(z, time, event, at.beta)
     enough = bool(told(int(sums["events"][0]), int(sums["cases"][0]), least=least))

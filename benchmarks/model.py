@@ -128,7 +128,7 @@ def trainer(model: Network, bags: Sequence[Bag], way: str) -> Callable[[], None]
     """One optimiser step over all bags, in one way; the published one with Adam as it was used."""
     rates = {"lr": 2e-4, "weight_decay": 1e-5}
     plain = torch.optim.Adam(model.parameters(), **rates)
-    fused = adam(model, learning_rate=2e-4, weight_decay=1e-5)
+    fused = adam(model.parameters(), learning_rate=2e-4, weight_decay=1e-5)
 
     def one_by_one() -> None:
         plain.zero_grad()

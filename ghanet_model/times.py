@@ -18,15 +18,18 @@ class Times:
     forward: float = 0.0  # network and loss
     backward: float = 0.0
     step: float = 0.0  # the optimiser, and telling of progress
+    noise: float = 0.0  # drawing it, where a study is private
 
     @property
     def total(self) -> float:
         """All of it, in seconds."""
-        return self.read + self.forward + self.backward + self.step
+        return float(sum(asdict(self).values()))
 
     def __str__(self) -> str:
         parts = asdict(self).items()
-        return ", ".join(f"{name} {seconds / (self.total or 1):.0%}" for name, seconds in parts)
+        return ", ".join(
+            f"{name} {seconds / (self.total or 1):.0%}" for name, seconds in parts if seconds
+        )
 
 
 class Stopwatch:

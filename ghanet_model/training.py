@@ -5,13 +5,13 @@ Bags are read in a thread of their own while others are computed; results do not
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .bag import Bag, Bags, Outcome
 from .batches import Batch, batches_of, read_ahead
@@ -95,11 +95,13 @@ def train(  # noqa: PLR0913 - all are the caller's to decide
     draws = list(_draw(outcomes, settings, seed))
     model.to(device)
     optimizer = adam(
-        model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay
+        model.parameters(),
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
     )
     sums = []
     drawn = _batches(bags, outcomes, draws, use_genes=use_genes, pin=device.type == "cuda")
-    with _training_mode(model), _seeded(seed, device), read_ahead(drawn) as batches:
+    with training_mode(model), seeded(seed, device), read_ahead(drawn) as batches:
         watch = Stopwatch(device)
         for done in range(1, len(draws) + 1):
             optimizer.zero_grad()
@@ -148,9 +150,11 @@ def evaluate(model: Network, bags: Bags, *, device: torch.device) -> EvaluationS
     )
 
 
-def adam(model: torch.nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.Adam:
+def adam(
+    parameters: Iterable[nn.Parameter], *, learning_rate: float, weight_decay: float
+) -> torch.optim.Adam:
     """Adam with L2 weight decay over what requires a gradient, fused: one pass over memory."""
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    learned = [parameter for parameter in parameters if parameter.requires_grad]
     kind = learned[0].device.type
     return torch.optim.Adam(
         learned, lr=learning_rate, weight_decay=weight_decay, fused=kind in ("cpu", "cuda")
@@ -215,7 +219,7 @@ def _add_gradients(
     parameters = model.weight
     features = batch.features_on(parameters.device)  # (P, D)
     watch.lap("read")
-    prediction = _predict(model, features, batch.lengths, precision=settings.precision)
+    prediction = predict(model, features, batch.lengths, precision=settings.precision)
     gene_weight = settings.gene_loss_weight
     loss: Tensor = case_losses(prediction, batch.bags, gene_weight=gene_weight).total.sum()
     if not loss.isfinite():
@@ -228,7 +232,7 @@ def _add_gradients(
     return loss.item()
 
 
-def _predict(
+def predict(
     model: Network, features: Tensor, lengths: Sequence[int], *, precision: str
 ) -> Prediction:
     """What the loss needs, in the parameters' type whatever the precision of the forward pass."""
@@ -245,7 +249,8 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 @contextmanager
-def _training_mode(model: Network) -> Iterator[None]:
+def training_mode(model: Network) -> Iterator[None]:
+    """Dropout as in training inside; as before afterwards."""
     mode = model.training
     model.train()
     try:
@@ -255,7 +260,7 @@ def _training_mode(model: Network) -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Random numbers from ``seed`` inside; the global state as before afterwards."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.default_generator.manual_seed(seed)

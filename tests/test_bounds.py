@@ -44,7 +44,7 @@ def path_of(gradients: np.ndarray) -> list[float]:
     """Where Adam takes a weight that starts at 0 and sees these gradients, step by step."""
     weight = torch.nn.Linear(1, 1, bias=False).double()
     torch.nn.init.zeros_(weight.weight)
-    optimizer = adam(weight, learning_rate=RATE, weight_decay=0.0)
+    optimizer = adam(weight.parameters(), learning_rate=RATE, weight_decay=0.0)
     path = [0.0]
     for gradient in gradients:
         weight.weight.grad = torch.full((1, 1), float(gradient), dtype=torch.float64)

@@ -71,7 +71,7 @@ def write_hospital(folder: Path, hospital: Hospital, world: World, *, seed: int)
     activity = rng.standard_normal((hospital.cases, len(GROUPS)))  # (cases, groups)
     stain = 0.3 * rng.standard_normal(WIDTH)
     folder.mkdir(parents=True, exist_ok=True)
-    clinical = _outcomes(names, activity, rng)
+    clinical = draw_outcomes(names, activity, rng)
     _add_covariates(clinical, activity, np.random.default_rng(seed + 1))
     clinical.to_csv(folder / "clinical.csv", index=False)
     if hospital.has_genes:
@@ -84,7 +84,7 @@ def write_hospital(folder: Path, hospital: Hospital, world: World, *, seed: int)
     pd.DataFrame(rows, columns=["case_id", "slide_id"]).to_csv(folder / "slides.csv", index=False)
 
 
-def _outcomes(
+def draw_outcomes(
     names: list[str], activity: NDArray[np.float64], rng: np.random.Generator
 ) -> pd.DataFrame:
     """Exponential survival with a log hazard linear in the activities, uniform censoring."""
@@ -140,7 +140,28 @@ def _write_slide(
     stain: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> None:
-    """Draw one slide's patches: shares and looks of phenotypes follow the activities."""
+    """Write one slide's patches as TRIDENT does."""
+    patches = draw_patches(active, world, stain, rng)
+    count = len(patches)
+    side = int(np.ceil(np.sqrt(count)))
+    coords = np.stack(np.divmod(np.arange(count), side), axis=1) * LEVEL0_PIXELS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        features = file.create_dataset("features", data=patches)
+        features.attrs["encoder"] = ENCODER
+        placed = file.create_dataset("coords", data=coords.astype("i8"))
+        placed.attrs["patch_size"] = placed.attrs["patch_size_level0"] = LEVEL0_PIXELS
+        placed.attrs["level0_magnification"] = placed.attrs["target_magnification"] = 20
+        placed.attrs["overlap"] = 0
+
+
+def draw_patches(
+    active: NDArray[np.float64],
+    world: World,
+    stain: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.float32]:
+    """One slide's patches (N, WIDTH): shares and looks of phenotypes follow the activities."""
     logits = np.concatenate([0.9 * active, [0.5, 0.0]])
     shares = np.exp(logits) / np.exp(logits).sum()
     count = int(rng.integers(60, 140))
@@ -148,16 +169,8 @@ def _write_slide(
     patches = world.centres[phenotype] + stain + 0.7 * rng.standard_normal((count, WIDTH))
     for group in range(len(GROUPS)):
         patches[phenotype == group] += active[group] * world.looks[group]
-    side = int(np.ceil(np.sqrt(count)))
-    coords = np.stack(np.divmod(np.arange(count), side), axis=1) * LEVEL0_PIXELS
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        features = file.create_dataset("features", data=np.maximum(patches, 0).astype("f4"))
-        features.attrs["encoder"] = ENCODER
-        placed = file.create_dataset("coords", data=coords.astype("i8"))
-        placed.attrs["patch_size"] = placed.attrs["patch_size_level0"] = LEVEL0_PIXELS
-        placed.attrs["level0_magnification"] = placed.attrs["target_magnification"] = 20
-        placed.attrs["overlap"] = 0
+    drawn: NDArray[np.float32] = np.maximum(patches, 0).astype("f4")
+    return drawn
 
 
 def write_groups(path: Path) -> None:

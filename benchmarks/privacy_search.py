@@ -1,4 +1,4 @@
-"""``benchmarks/privacy_search.py --work DIR``: settings of private training, searched on drawn data.
+"""``benchmarks/privacy_search.py --work DIR``: settings of private training, by drawn cases.
 
 One setting after the other, each at its best value before the next: see STAGES. Chosen by cases
 that no reported figure is of. Each cell is a file when it is done; a run started again goes on.
@@ -96,7 +96,7 @@ def search(options: argparse.Namespace) -> int:
             changes = stage.changes[:2] if options.quick else stage.changes
             recipes = list(dict.fromkeys([best, *(replace(best, **own) for own in changes)]))
             found = try_all(options.work, recipes, seeds, workers=options.workers)
-            best = max(recipes, key=lambda recipe: fmean(t.selection for t in found[recipe]))  # noqa: B023
+            best = max(recipes, key=lambda recipe: fmean(t.selection for t in found[recipe]))
             rows += [
                 _row(stage, recipe, found[recipe], chosen=recipe == best) for recipe in recipes
             ]

@@ -15,6 +15,7 @@ GHANetError
 ├── ReleaseError       releases that cannot be made, trusted or used
 ├── ApprovalError      a study, bundle or distribution that this hospital's IT did not approve
 ├── GateError          an answer that may not leave the hospital
+├── BudgetError        a release that this hospital's privacy budget does not allow
 ├── LeftError          asked something of a hospital that has left the study
 ├── LedgerError        a ledger that cannot be written or was changed
 └── DeploymentError    processes, ports, connections
@@ -121,6 +122,12 @@ class GateError(GHANetError):
     """An answer that may not leave the hospital."""
 
     code = "gate"
+
+
+class BudgetError(GHANetError):
+    """The privacy budget of a cohort does not allow what was asked for."""
+
+    code = "budget"
 
 
 class LeftError(GHANetError):

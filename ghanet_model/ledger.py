@@ -13,7 +13,7 @@ import datetime as dt
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,13 +26,14 @@ from .record import Scalar
 
 LEDGER_FILE = "ledger.jsonl"
 GENESIS = "0" * 64  # what the first line names as the one before it
-SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED = (
+SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED, CHARGED = (
     "sent",
     "refused",
     "approved",
     "withdrawn",
     "left",
     "returned",
+    "charged",
 )  # a hospital's
 RECEIVED, QUARANTINED, ENROLLED, RENEWED, REVOKED = (
     "received",
@@ -87,12 +88,43 @@ class Ledger:
             LedgerError: the newest line is damaged, or the ledger cannot be written.
             KeysError: the key cannot be read.
         """
+        return self.append_if(lambda _: None, what, **facts)
+
+    def append_if(
+        self, require: Callable[[Callable[[], list[Line]]], None], what: str, **facts: Scalar
+    ) -> Line:
+        """Write one line where ``require`` raises nothing; nobody else writes in between.
+
+        Args:
+            require: gets a function that reads all lines and proves them whole.
+            what: of the line.
+            facts: of the line.
+
+        Raises:
+            LedgerError: a line is damaged, or the ledger cannot be written.
+            KeysError: the key cannot be read.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(self.path) as handle:
             torn = _cut_torn_line(handle)
             if torn:
                 self._append(handle, MENDED, {"bytes": torn})
+            require(self.verified)
             return self._append(handle, what, facts)
+
+    def verified(self) -> list[Line]:
+        """All lines, proven whole.
+
+        Raises:
+            LedgerError: the first line that was changed, inserted or lost, or a lost end.
+        """
+        try:
+            public = self.key_file.with_name(f"{self.key_file.name}.pub").read_bytes()
+        except OSError:
+            raise LedgerError(
+                f"{self.key_file.name}.pub cannot be read", hint="restore it from a backup"
+            ) from None
+        return verify_ledger(self.path, public_pem=public)
 
     def _append(self, handle: int, what: str, facts: Mapping[str, Scalar]) -> Line:
         before = _newest(handle)
@@ -115,9 +147,20 @@ class Ledger:
 
 
 def make_ledger_key(path: Path) -> None:
-    """Write a new key for a ledger and its public half, unless there is one."""
-    if not path.exists():
-        make_release_key(path)
+    """Write a new key for a ledger and its public half, unless there is one.
+
+    Of several processes that find none, one makes it.
+    """
+    if path.exists() and path.with_name(f"{path.name}.pub").exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        if not path.exists():
+            make_release_key(path)
+    finally:
+        os.close(folder)
 
 
 def read_ledger(path: Path) -> list[Line]:

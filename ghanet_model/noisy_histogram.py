@@ -86,8 +86,8 @@ def noisy_c(hospitals: Sequence[Counts], noise: float) -> NoisyC | None:
 
     A pair is comparable where one died and the other was seen in a later time bin; equal risk bins
     count half. Pairs that are close in time are left out, so C is somewhat above that of exact
-    times: by .01 to .02 on drawn cases, see the tests. Deviation by the delta method: cells are independent, a count varies by itself
-    (Poisson) and by sigma.
+    times: by .01 to .02 on drawn cases, see the tests. Deviation by the delta method: cells are
+    independent, a count varies by itself (Poisson) and by sigma.
 
     Args:
         hospitals: noisy counts (R, T, 2), one array for each.

@@ -112,10 +112,7 @@ def try_all(
     """Every recipe with every seed; what is on disk is read, the rest is computed."""
     wanted = [(recipe, seed) for recipe in recipes for seed in seeds]
     missing = [cell for cell in wanted if not cell_file(work, *cell).exists()]
-    # a process of its own for every cell: memory that torch keeps does not add up
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_begin, max_tasks_per_child=8
-    ) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
         tasks = {pool.submit(attempt, *cell): cell for cell in missing}
         for number, task in enumerate(as_completed(tasks), start=1):
             tried = task.result()

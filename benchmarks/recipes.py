@@ -19,10 +19,11 @@ from consortium import (
     risks_of,
 )
 
-from ghanet_model.accounting import PRV, Charge, plan_noise
+from ghanet_model.accounting import Charge, plan_noise
 from ghanet_model.network import Network, build_model, new_model
 from ghanet_model.private_training import Mechanism, train_privately
 from ghanet_model.sizes import PRESETS, GHANetConfig
+from ghanet_model.study import PRV
 from ghanet_model.training import TrainingSettings, train
 from ghanet_model.weights import Arrays, load_weights, weights_of
 

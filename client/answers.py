@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 
 from ghanet_model.bag import Bags, Outcome
-from ghanet_model.change import change_of
 from ghanet_model.errors import CohortError, GenesError, ReleaseError, SettingsError, StudyError
 from ghanet_model.files import write_atomic
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.metrics import EvaluationSums, told
-from ghanet_model.network import DECODERS, Network, new_model
+from ghanet_model.network import Network, new_model
 from ghanet_model.protocol import (
     DeliveryAsk,
     DeliveryReply,
@@ -24,7 +23,7 @@ from ghanet_model.protocol import (
 )
 from ghanet_model.record import Record
 from ghanet_model.release import model_config, verify_release
-from ghanet_model.study import BFLOAT16, RELEASE_SUFFIX, StudyConfig, read_study
+from ghanet_model.study import RELEASE_SUFFIX, read_study
 from ghanet_model.training import (
     TrainingReport,
     TrainingSettings,
@@ -32,7 +31,7 @@ from ghanet_model.training import (
     round_seed,
     train,
 )
-from ghanet_model.weights import Arrays, Update, load_weights, weights_of
+from ghanet_model.weights import load_weights, weights_of
 from ghanet_model.wire import DELIVERY, FEW_CASES, ROUND, STATISTICS
 
 from .alone import train_alone
@@ -45,8 +44,10 @@ from .features import FeatureFolder
 from .held import incoming_weights
 from .memory import Memory
 from .predictions import panel_of
+from .private_answers import answer_private_round, answer_private_statistics, require_private
 from .site import Site
 from .statistics import sums_for
+from .update import update_of
 from .watched import Watched
 
 INBOX = "inbox"
@@ -75,12 +76,30 @@ def open_site(
 def answer(site: Site, kind: str, record: Record) -> Record:
     """The answer to one message; errors are raised, the caller turns them into codes."""
     if kind == STATISTICS:
-        return answer_statistics(site, StatisticsAsk.from_record(record)).to_record()
+        return _answer_statistics(site, StatisticsAsk.from_record(record))
     if kind == ROUND:
-        return answer_round(site, RoundAsk.from_record(record)).to_record()
+        return _answer_round(site, RoundAsk.from_record(record))
     if kind == DELIVERY:
         return answer_delivery(site, DeliveryAsk.from_record(record)).to_record()
     raise SettingsError(f"unknown message '{kind[:40]}'")
+
+
+def _answer_statistics(site: Site, ask: StatisticsAsk) -> Record:
+    """Sums, with noise where the study is private."""
+    require_study(site, ask.study)
+    require_private(site)
+    if site.study.is_private:
+        return answer_private_statistics(site, ask)
+    return answer_statistics(site, ask).to_record()
+
+
+def _answer_round(site: Site, ask: RoundAsk) -> Record:
+    """A round, with noise where the study is private."""
+    require_study(site, ask.study)
+    require_private(site)
+    if site.study.is_private:
+        return answer_private_round(site, ask)
+    return answer_round(site, ask).to_record()
 
 
 def require_study(site: Site, digest: str) -> None:
@@ -150,16 +169,6 @@ def answer_round(site: Site, ask: RoundAsk) -> RoundReply:
         seconds=time.monotonic() - began,
         update=update_of(site.study, model, weights, decoders=bool(gene_cases)),
     )
-
-
-def update_of(study: StudyConfig, model: Network, base: Arrays, *, decoders: bool) -> Update:
-    """What training changed, as the study sends it; gene decoders only where they were trained."""
-    trained = {
-        name: array
-        for name, array in weights_of(model).items()
-        if decoders or not name.startswith(DECODERS)
-    }
-    return change_of(trained, base) if study.exchange_precision == BFLOAT16 else trained
 
 
 def train_round(site: Site, model: Network, bags: SiteBags, ask: RoundAsk) -> TrainingReport:

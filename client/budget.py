@@ -17,28 +17,10 @@ from ghanet_model.errors import BudgetError, LedgerError, SettingsError
 from ghanet_model.ledger import CHARGED, LEDGER_FILE, Ledger, Line, make_ledger_key
 
 from .ledger import KEY_FILE, site_ledger
+from .policy import Budget
 
 TRAINING, EVALUATION = PARTS = ("training", "evaluation")  # of the cases of a study
 MOST_WAYS = 64  # beyond, every case counts as trained on and evaluated in every study
-COHORT = "cohort"  # its name where a hospital has one only
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What site.yaml says of privacy; ``ledger`` is shared by all studies of a cohort."""
-
-    epsilon: float | None = None  # of all studies together; None: what the study at hand says
-    cohort: str = COHORT  # its name, where one ledger is of several
-    ledger: Path | None = None  # folder; None: the ledger of this hospital's folder
-
-    def __post_init__(self) -> None:
-        """Refuse a budget that is none."""
-        if self.epsilon is not None and not 0 < self.epsilon < math.inf:
-            raise SettingsError(
-                f"site.yaml: privacy: 'epsilon' is {self.epsilon!r}", hint="use a number above 0"
-            )
-        if not self.cohort.strip():
-            raise SettingsError("site.yaml: privacy: 'cohort' is empty", hint="use a short name")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +74,12 @@ class Cohort:
     known: frozenset[str] = field(default=frozenset(), repr=False)  # every case that is listed
     withdrawn: int = 0  # listed, and left out because consent was withdrawn
 
+    def only(self, keep: Sequence[bool]) -> "Cohort":
+        """The same cohort with some of its cases."""
+        genes = None if self.genes is None else self.genes[np.asarray(keep, bool)]
+        cases = tuple(itertools.compress(self.cases, keep))
+        return dataclasses.replace(self, cases=cases, genes=genes)
+
     @property
     def training_genes(self) -> NDArray[np.float32] | None:
         """Genes of the cases that training may see, for this site's sums."""
@@ -119,10 +126,8 @@ def _without(withdrawn: Withdrawn, cohort: Cohort) -> Cohort:
     stays = [case.case_id not in withdrawn for case in cohort.cases]
     gone = {s for case in cohort.cases if case.case_id in withdrawn for s in case.slides}
     return dataclasses.replace(
-        cohort,
-        cases=tuple(itertools.compress(cohort.cases, stays)),
+        cohort.only(stays),
         slides=tuple(slide for slide in cohort.slides if slide not in gone),
-        genes=None if cohort.genes is None else cohort.genes[stays],
         withdrawn=sum(case_id in withdrawn for case_id in cohort.known),
     )
 

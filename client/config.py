@@ -8,7 +8,7 @@ from ghanet_model.errors import SettingsError
 from ghanet_model.settings import read_settings
 from ghanet_model.study import NAME
 
-from .policy import Policy
+from .policy import Budget, Policy
 
 SITE_FILE = "site.yaml"
 LOG_FILE = "site.log"  # in logs/: what was done and what left
@@ -81,6 +81,7 @@ class SiteConfig:
     cache_megabytes: int = 2000  # memory for features; 0: every file is read each time
     app_user: str | None = None  # who Flower's app runs as; None: who runs 'start'
     policy: Policy = field(default_factory=Policy)  # what may leave at the most
+    privacy: Budget = field(default_factory=Budget)  # what noise may cost its cases at the most
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything is read or opened."""
@@ -215,4 +216,10 @@ cache_megabytes: 2000    # memory that keeps features between rounds; 0: read fi
 #   minimum_cases: 10         # no sum over fewer cases, no count of deaths or survivors below it
 #   answers_per_day: 500      # of each kind
 #   megabytes_per_day: 20000
+
+# What all private studies of these cases together may cost them; see docs/privacy.md:
+# privacy:
+#   epsilon: 3              # the most; without it, what the study says. Others are then refused
+#   ledger: ../ledger       # a folder that all studies of these cases name; without it this one's
+#   cohort: bladder         # a name, where that ledger is of several cohorts
 """

@@ -122,7 +122,7 @@ def withdraw(folder: Path, case_ids: Iterable[str], *, known: frozenset[str]) ->
             "nothing was withdrawn",
             hint="compare the spelling; for a case that is in no table yet, add --not-listed",
         )
-    before, key = read_withdrawn(folder), _pseudonym_key(folder)
+    before, key = read_withdrawn(folder), pseudonym_key(folder)
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     new = [p for p in (pseudonym_of(one, key) for one in asked) if p not in before.since]
     if new:
@@ -140,7 +140,8 @@ def _write_lines(folder: Path, pseudonyms: list[str]) -> None:
             site_ledger(folder).append(WITHDRAWN, pseudonym=pseudonym)
 
 
-def _pseudonym_key(folder: Path) -> bytes:
+def pseudonym_key(folder: Path) -> bytes:
+    """The key of this hospital's pseudonyms; made where there is none."""
     path = folder / "keys" / PSEUDONYM_KEY_FILE
     if not path.exists():
         write_atomic(path, secrets.token_bytes(KEY_BYTES), private=True)

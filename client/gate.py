@@ -16,13 +16,21 @@ from ghanet_model.bounds import require_possible_move
 from ghanet_model.errors import GateError, GHANetError, LedgerError, ProtocolError, WeightsError
 from ghanet_model.ledger import REFUSED, SENT
 from ghanet_model.metrics import EvaluationSums, told
-from ghanet_model.protocol import SUMS, RoundAsk, RoundReply, StatisticsAsk, StatisticsReply
+from ghanet_model.protocol import (
+    PRIVATE_CASES,
+    SUMS,
+    RoundAsk,
+    RoundReply,
+    StatisticsAsk,
+    StatisticsReply,
+)
 from ghanet_model.record import Record, digest_of
 from ghanet_model.topics import question_of
 from ghanet_model.wire import ERROR, MESSAGE_TYPES, ROUND, STATISTICS
 
 from .frames import Frame
 from .ledger import ledger_path, require_writable, sent_in_a_day, site_ledger
+from .private_answers import newest_charge, release_of
 from .schema import schema_of
 from .site import Site
 from .sitelog import log_refusal
@@ -72,6 +80,8 @@ def let_out(site: Site, kind: str, asked: Record, record: Record) -> Frame:
     }
     if kind == STATISTICS:
         facts["topic"] = str(record.values["topic"])
+    if site.study.is_private and kind in (ROUND, STATISTICS):
+        facts["charge"] = _charge_of(site, kind, asked)
     _write(site.config.folder, SENT, facts)
     return Frame(kind, record.values, passed.blob)
 
@@ -127,6 +137,25 @@ def examine(site: Site, kind: str, asked: Record, record: Record) -> Passed:
     return passed
 
 
+def _charge_of(site: Site, kind: str, asked: Record) -> str:
+    """The line of the ledger in which the privacy of this answer was charged."""
+    found = newest_charge(site, release_of(site.study, kind, asked))
+    if found is None:
+        raise GateError("privacy: an answer that was not charged to the budget of its cases")
+    return found.digest
+
+
+def _require_private_round(ask: RoundAsk, reply: RoundReply) -> None:
+    """Weights with noise, and nothing else that follows from a case."""
+    constant = reply.cases == PRIVATE_CASES and reply.gene_cases in (0, PRIVATE_CASES)
+    if not constant or bool(reply.gene_cases) != ask.genes:
+        raise GateError("privacy: a number of cases that is not the constant of every answer")
+    if reply.events is not None or reply.loss or reply.seconds or reply.withheld:
+        raise GateError("privacy: a number about cases or about how long they took")
+    if any(getattr(reply, name) for name in SUMS):
+        raise GateError("privacy: exact sums")
+
+
 def _cases_of_sums(site: Site, asked: Record, record: Record) -> int:
     """The most cases that a sum is over; each is over none, or over enough."""
     ask = StatisticsAsk.from_record(asked)
@@ -140,6 +169,9 @@ def _require_round(site: Site, ask: RoundAsk, reply: RoundReply) -> None:
     """The round that was asked for, over enough cases, without a small cell."""
     if reply.number != ask.number:
         raise GateError("round: another than was asked for")
+    if site.study.is_private:
+        _require_private_round(ask, reply)
+        return
     classes = {"training cases": reply.cases, "training cases with genes": reply.gene_cases}
     for name, cases in classes.items():
         if 0 < cases < site.least:

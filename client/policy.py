@@ -1,10 +1,13 @@
 """The hospital's own limits on what leaves it, from site.yaml; as strict as it likes."""
 
+import math
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from ghanet_model.errors import SettingsError
 from ghanet_model.study import StudyConfig
 
+COHORT = "cohort"  # its name where a hospital has one only
 USUAL_CASES = 10  # a smaller count or sum says too much about the few that it is of
 
 
@@ -28,6 +31,24 @@ class Policy:
     def least(self, study: StudyConfig) -> int:
         """The fewest cases that a sum may be over: the study's or this hospital's, the larger."""
         return max(study.minimum_cases, self.minimum_cases)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What all studies of a cohort together may cost it; ``ledger`` is shared by them."""
+
+    epsilon: float | None = None  # the most; None: what the study at hand says
+    cohort: str = COHORT  # its name, where one ledger is of several
+    ledger: Path | None = None  # folder; None: the ledger of this hospital's folder
+
+    def __post_init__(self) -> None:
+        """Refuse a budget that is none."""
+        if self.epsilon is not None and not 0 < self.epsilon < math.inf:
+            raise SettingsError(
+                f"site.yaml: privacy: 'epsilon' is {self.epsilon!r}", hint="use a number above 0"
+            )
+        if not self.cohort.strip():
+            raise SettingsError("site.yaml: privacy: 'cohort' is empty", hint="use a short name")
 
 
 def policy_notes(policy: Policy) -> list[str]:

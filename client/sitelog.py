@@ -6,6 +6,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from ghanet_model.errors import GHANetError
+from ghanet_model.protocol import PRIVATE_CASES
 from ghanet_model.wire import DELIVERY, ROUND, STATISTICS
 
 from .config import LOG_FILE
@@ -59,6 +60,7 @@ def describe(
     if kind == ROUND:
         cases = values["cases"]
         did = f"trained on {cases} cases" if cases else "evaluated"
+        did = "trained with noise" if cases == PRIVATE_CASES else did
         done = f"round {values['number']}: {did}"
     where = f" ({', '.join(notes)})" if notes else ""
     return f"{done}; {size / 1e6:.2f} MB left this site; {seconds:.1f} s{where}"

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from opacus.accountants import create_accountant
 
 from .errors import SettingsError
+from .study import ACCOUNTANTS, RDP
 
-RDP, PRV = ACCOUNTANTS = ("rdp", "prv")
 MOST_NOISE = 10_000.0  # above it nothing is left to learn from
 MOST_PRV = 50.0  # an epsilon that protects nobody
 NOISE_STEP = 0.001  # noise is planned in steps of this, rounded up

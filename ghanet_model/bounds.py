@@ -41,7 +41,9 @@ def step_bound(step: int) -> float:
 
 
 def steps_of(study: StudyConfig, cases: int) -> int:
-    """Optimiser steps of a round over ``cases`` training cases, see ``training``."""
+    """Optimiser steps of a round over ``cases`` cases; a private one has a fixed number."""
+    if study.is_private:
+        return study.private_steps
     return study.local_epochs * -(-cases // study.batch_cases)
 
 

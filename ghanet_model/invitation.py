@@ -30,17 +30,26 @@ class Invitation:
     study: str  # text of study.yaml
     gene_groups_name: str
     gene_groups: str  # text of the gene groups file
+    gene_scaling_name: str  # '' where the study has none
+    gene_scaling: str
     bundle: str  # the app bundle that runs will bring, base64
 
     def __post_init__(self) -> None:
         """Refuse a file name that could leave the folder or replace another file there."""
         _ = self.bundle_content
-        if not is_groups_name(self.gene_groups_name):
-            raise SettingsError(
-                f"{INVITATION_FILE}: gene groups cannot be in a file "
-                f"{self.gene_groups_name[:80]!r}",
-                hint=NAME_HINT,
-            )
+        for name in (self.gene_groups_name, *filter(None, [self.gene_scaling_name])):
+            if not is_groups_name(name):
+                raise SettingsError(
+                    f"{INVITATION_FILE}: gene groups cannot be in a file {name[:80]!r}",
+                    hint=NAME_HINT,
+                )
+
+    @property
+    def gene_files(self) -> tuple[tuple[str, str, str], ...]:
+        """Files that stand beside study.yaml: its setting, their name and text."""
+        groups = ("gene_groups", self.gene_groups_name, self.gene_groups)
+        scaling = ("gene_scaling", self.gene_scaling_name, self.gene_scaling)
+        return (groups, scaling) if self.gene_scaling_name else (groups,)
 
     @property
     def bundle_content(self) -> bytes:
@@ -68,6 +77,8 @@ def make_invitation(
         study=(folder / STUDY_FILE).read_text(encoding="utf-8"),
         gene_groups_name=study.gene_groups,
         gene_groups=read_groups_text(folder / study.gene_groups),
+        gene_scaling_name=study.gene_scaling,
+        gene_scaling=read_groups_text(folder / study.gene_scaling) if study.gene_scaling else "",
         bundle=base64.b64encode(bundle).decode(),
     )
 
@@ -123,7 +134,8 @@ def accept_invitation(folder: Path, invitation: Invitation) -> StudyConfig:
 
 
 def _write_study(folder: Path, invitation: Invitation) -> StudyConfig:
-    write_atomic(folder / invitation.gene_groups_name, invitation.gene_groups.encode())
+    for _, name, text in invitation.gene_files:
+        write_atomic(folder / name, text.encode())
     write_atomic(folder / STUDY_FILE, invitation.study.encode())
     return read_study(folder)
 
@@ -149,13 +161,15 @@ def _require_same_anchor(path: Path, text: str) -> None:
 
 
 def _require_no_file_of_its_own(folder: Path, invitation: Invitation) -> None:
-    """Gene groups may replace those of an earlier invitation, never a hospital's own table."""
-    name = invitation.gene_groups_name
-    path, study = folder / name, folder / STUDY_FILE
-    if not path.exists() or path.read_bytes() == invitation.gene_groups.encode():
-        return
-    if not study.exists() or read_yaml(study).get("gene_groups") != name:
-        raise SettingsError(
-            f"{name}: exists and is not a gene groups file of this study",
-            hint=f"rename it if it is yours, or ask the coordinator for another {INVITATION_FILE}",
-        )
+    """A file may replace that of an earlier invitation, never a hospital's own table."""
+    study = folder / STUDY_FILE
+    for setting, name, text in invitation.gene_files:
+        path = folder / name
+        if not path.exists() or path.read_bytes() == text.encode():
+            continue
+        if not study.exists() or read_yaml(study).get(setting) != name:
+            raise SettingsError(
+                f"{name}: exists and is not a {setting.replace('_', ' ')} file of this study",
+                hint="rename it if it is yours, or ask the coordinator for another "
+                f"{INVITATION_FILE}",
+            )

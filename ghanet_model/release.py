@@ -180,9 +180,11 @@ def study_from_json(values: Any) -> StudyConfig:
     """The study as a manifest holds it."""
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise SettingsError(f"study: not of format {FORMAT}")
-    rest = {key: value for key, value in values.items() if key not in ("format", "groups")}
+    derived = ("format", "groups", "scaling")
+    rest = {key: value for key, value in values.items() if key not in derived}
     groups = tuple((str(name), tuple(map(str, symbols))) for name, symbols in values["groups"])
-    return parse(rest, StudyConfig, where="study", groups=groups)
+    scaling = tuple((str(name), float(c), float(s)) for name, c, s in values["scaling"])
+    return parse(rest, StudyConfig, where="study", groups=groups, scaling=scaling)
 
 
 def _read_manifest(content: bytes, where: str) -> dict[str, Any]:

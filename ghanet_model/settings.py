@@ -22,7 +22,8 @@ MOST_BYTES = 100_000  # of a settings file; ours have 2 000, and YAML is slow to
 MOST_DEPTH = 20  # of lists and mappings in each other
 LARGEST = 2**63  # what whole numbers stay below, up and down
 _NO_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # no name or path holds one
-_TEXT_TAG = "tag:yaml.org,2002:str"
+_TEXT_TAG, _BOOL_TAG = "tag:yaml.org,2002:str", "tag:yaml.org,2002:bool"
+_BOOL_STARTS = "tTfF"  # of true and false
 
 Settings = TypeVar("Settings")
 
@@ -85,9 +86,17 @@ def _refused(what: str, mark: Any) -> _RefusedError:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without what surprises or grows."""
+    """YAML without what surprises or grows: off, no and on are words, as in YAML 1.2."""
 
     depth = 0
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as yaml has it
+        first: [
+            (tag, pattern)
+            for tag, pattern in resolvers
+            if tag != _BOOL_TAG or first in _BOOL_STARTS
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The next node, where it is a plain one and not too deep."""

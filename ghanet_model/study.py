@@ -11,6 +11,7 @@ from typing import Any
 from .errors import SettingsError
 from .files import canonical_json, sha256
 from .groups import NAME_HINT, Groups, is_groups_name, read_groups
+from .scaling_file import GeneScaling, read_scaling
 from .settings import FORMAT, read_settings, read_yaml
 from .sizes import PRESETS
 
@@ -20,13 +21,19 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")  # names that become file names
 FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")
 ALL, FDR, TOP = SELECTIONS = ("all", "fdr", "top")  # of genes
 LAST, VALIDATION = ROUND_CHOICES = ("last", "validation")
+OFF, LOCAL = PRIVACIES = ("off", "local")
+RDP, PRV = ACCOUNTANTS = ("rdp", "prv")
+MOST_DELTA_BY_CASES = 0.01  # delta times cases: above it privacy could be the loss of a case
 _WORDS = {
     "preset": tuple(PRESETS),
     "training_precision": PRECISIONS,
     "exchange_precision": PRECISIONS,
     "gene_selection": SELECTIONS,
     "selected_round": ROUND_CHOICES,
+    "privacy": PRIVACIES,
+    "accountant": ACCOUNTANTS,
 }
+FILES = ("gene_groups", "gene_scaling")  # names of files; what they say is in groups, scaling
 MOST_GROUPS, MOST_EDGES = 500, 120  # a study that asks for more asks for a giant model
 _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
@@ -36,6 +43,10 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     ),
     (("gene_selection_top",), lambda value: 1 <= value <= 65_536, "1 to 65536"),
     (("replicates",), lambda value: 1 <= value <= 5_000, "1 to 5000"),
+    (("private_steps", "nominal_cases"), lambda value: 1 <= value <= 65_536, "1 to 65536"),
+    (("sampling_rate",), lambda value: 0 < value <= 1, "above 0, 1 at most"),
+    (("epsilon", "clipping_norm"), lambda value: 0 < value < math.inf, "a number above 0"),
+    (("delta",), lambda value: 0 < value < 1, "above 0, far below 1: 1e-5"),
     (
         ("gene_clip", "learning_rate", "round_minutes"),
         lambda value: 0 < value < math.inf,
@@ -93,6 +104,17 @@ class StudyConfig:
     exchange_precision: str = FLOAT32  # of updates on the wire; bfloat16: changes, half the bytes
     round_minutes: float = 60.0  # a site that takes longer is missing in this round
     seed: int = 0
+    privacy: str = OFF  # or local: every hospital adds noise; see docs/privacy.md
+    epsilon: float = 3.0  # of a case, over all rounds and releases
+    delta: float = 1e-5
+    accountant: str = PRV  # that epsilon is counted by
+    clipping_norm: float = 1.0  # the most that a case adds to a step, as L2 norm
+    sampling_rate: float = 0.2  # chance of a case to be in a step
+    private_steps: int = 5  # of a round, in place of epochs
+    nominal_cases: int = 400  # what a step's sum is divided by, times the rate
+    class_weights: tuple[float, ...] = ()  # 2 K: deaths by bin, censored by bin; at most 1 each
+    gene_scaling: str = ""  # CSV beside study.yaml: column, centre, scale; public, for privacy
+    scaling: GeneScaling = ()  # from gene_scaling
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before any site sees it."""
@@ -112,10 +134,14 @@ class StudyConfig:
         rising = all(a < b for a, b in zip((0.0, *edges), edges, strict=False))
         if not edges or not rising or not all(map(math.isfinite, edges)):
             raise _wrong("time_bin_edges", list(edges), "rising months, for example [12, 36, 60]")
-        for keys, fits, wanted in _LIMITS:
-            for key in keys:
-                if not fits(getattr(self, key)):
-                    raise _wrong(key, getattr(self, key), wanted)
+        _require_limits(self)
+        if self.is_private:
+            _require_private(self)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether what leaves a hospital is differentially private."""
+        return self.privacy != OFF
 
     @property
     def time_bins(self) -> int:
@@ -128,12 +154,41 @@ class StudyConfig:
         return sha256(canonical_json(self.agreed()))
 
     def agreed(self) -> dict[str, Any]:
-        """The study without the name of the gene groups' file, which means nothing."""
-        return {key: value for key, value in self.as_json().items() if key != "gene_groups"}
+        """The study without names of files beside it, which mean nothing."""
+        return {key: value for key, value in self.as_json().items() if key not in FILES}
 
     def as_json(self) -> dict[str, Any]:
         """The study as it stands in digests, manifests and logs."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
+
+
+def _require_limits(study: StudyConfig) -> None:
+    for keys, fits, wanted in _LIMITS:
+        for key in keys:
+            if not fits(getattr(study, key)):
+                raise _wrong(key, getattr(study, key), wanted)
+
+
+def _require_private(study: StudyConfig) -> None:
+    """Refuse what would let something out that noise does not cover."""
+    for key, only in (("selected_round", LAST), ("gene_selection", ALL), ("validation", 0.0)):
+        if getattr(study, key) != only:
+            raise _wrong(key, getattr(study, key), f"{only} where privacy is local")
+    if study.train_alone:
+        raise _wrong("train_alone", True, "false where privacy is local")
+    if not study.scaling:
+        raise SettingsError(
+            f"{STUDY_FILE}: privacy is local, but gene_scaling names no file",
+            hint="a public CSV of column, centre and scale: hospitals' own values stay untold",
+        )
+    if study.delta * study.nominal_cases > MOST_DELTA_BY_CASES:
+        most = MOST_DELTA_BY_CASES / study.nominal_cases
+        raise _wrong("delta", study.delta, f"at most {most:.1e}: 0.01 over the cases of a hospital")
+    weights, wanted = study.class_weights, 2 * study.time_bins
+    if weights and (len(weights) != wanted or not all(0 < weight <= 1 for weight in weights)):
+        raise _wrong(
+            "class_weights", list(weights), f"{wanted} numbers above 0, 1 at most, or none"
+        )
 
 
 def _wrong(key: str, value: object, wanted: str) -> SettingsError:
@@ -147,8 +202,9 @@ def read_study(folder: Path) -> StudyConfig:
         SettingsError: anything missing, misspelt or impossible in either file.
     """
     path = folder / STUDY_FILE
-    named = _name_of_groups_file(path)
-    return read_settings(path, StudyConfig, groups=read_groups(folder / named))
+    named, scaled = _name_of_groups_file(path), read_yaml(path).get("gene_scaling") or ""
+    scaling = read_scaling(folder, scaled) if scaled else ()
+    return read_settings(path, StudyConfig, groups=read_groups(folder / named), scaling=scaling)
 
 
 def _name_of_groups_file(path: Path) -> str:

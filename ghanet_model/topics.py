@@ -9,6 +9,7 @@ from .errors import ProtocolError
 from .evaluation import Evaluation, FollowUp, TrainingRisks
 from .gene_classes import GeneClasses
 from .gene_values import GeneValues
+from .noisy_questions import NoisyOutcomes, NoisyRisks
 from .question import Question
 from .rehearsal import Rehearsal
 from .signature import FeatureSignature
@@ -25,7 +26,10 @@ KINDS: tuple[type[Question], ...] = (
     CoxMoments,
     CoxStep,
     Evaluation,
+    NoisyRisks,
+    NoisyOutcomes,
 )
+PRIVATE = (NoisyRisks.topic, NoisyOutcomes.topic)  # all that a private study asks
 TOPICS: Mapping[str, type[Question]] = {kind.topic: kind for kind in KINDS}
 
 

@@ -85,6 +85,6 @@ def ask_round(
     absent = {
         member.name: REASONS[word_of(member) or "offline"]
         for member in run.roster.members
-        if member.name not in asks
+        if member.name not in asks and (member.trains or not run.study.is_private)
     }
     return replace(answers, left_out=answers.left_out | absent)

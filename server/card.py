@@ -46,7 +46,7 @@ not, does not say how many.
 {_evaluation("all, this release", after)}
 {_sites(after)}
 
-{_arms(manifest)}
+{_noisy(manifest["noisy"]) if manifest["noisy"] else _arms(manifest)}
 
 External validation: not reported.
 
@@ -60,9 +60,36 @@ its histogram, the tertiles of a normal distribution of the same mean and standa
 
 ## Privacy
 
-Differential privacy: {manifest["privacy"]}. Secure aggregation: no: the coordinator sees each
-hospital's update. A release can leak facts about training cases.
+{_privacy(manifest["privacy"])}
+
+Secure aggregation: no, the coordinator sees each hospital's update.
 """
+
+
+def _privacy(said: Any) -> str:
+    """What was promised to every case, and what was not."""
+    if said == "off":
+        return "Differential privacy: off. A release can leak facts about training cases."
+    return f"""Differential privacy: epsilon {said["epsilon"]:g} at delta {said["delta"]:g}, by the
+accountant {said["accountant"].upper()}, for each case with all its slides (one case added or
+removed), against everybody outside its hospital, the coordinator too.
+
+* Training cases: {said["steps"]} steps, gradients clipped to {said["clipping_norm"]:g}, sampling
+  rate {said["sampling_rate"]:g}, noise {said["noise"]:g}. Evaluated cases: two histograms, noise
+  {said["evaluation_noise"]:g}.
+* It adds up with every other study of the same cases and, for a patient of several hospitals, over
+  these.
+* Not covered: which hospitals took part, how many cases each was enrolled with, how long an answer
+  took. What the model says of a patient's slide tells of that patient.
+"""
+
+
+def _noisy(found: dict[str, Any]) -> str:
+    """The C-index of a private study."""
+    value = _with_interval(found["c_within"] or {"value": None})
+    return f"""C-index from noisy counts of {len(found["hospitals"])} hospitals: {value}. Its 95%
+interval covers both the sample of cases and the noise. Pairs that are close in time are left out,
+which makes it up to .02 larger than one of exact times."""
 
 
 def _arms(manifest: dict[str, Any]) -> str:

@@ -17,6 +17,7 @@ from ghanet_model.errors import ReleaseError, StudyError
 from ghanet_model.files import sha256, write_atomic, write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
+from ghanet_model.privacy import privacy_json
 from ghanet_model.protocol import DeliveryAsk, DeliveryReply
 from ghanet_model.record import Record
 from ghanet_model.release import NOTICE, make_release, read_release
@@ -180,8 +181,9 @@ def manifest_of(
         "differences": evaluation["differences"] if evaluation else [],
         "brier": evaluation["brier"] if evaluation else [],
         "calibration": evaluation["calibration"] if evaluation else [],
+        "noisy": evaluation.get("noisy") if evaluation else None,
         "risk_cutoffs": list(groups.get("cutoffs") or final.risk_cutoffs),
-        "privacy": "off",
+        "privacy": privacy_json(run.study),
         "software": {
             "federated-ghanet": version("federated-ghanet"),
             "torch": torch.__version__,

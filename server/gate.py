@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ghanet_model.bounds import require_possible_move
 from ghanet_model.errors import ProtocolError, RefusedError, WeightsError
 from ghanet_model.network import DECODERS
-from ghanet_model.protocol import RoundReply, StatisticsReply
+from ghanet_model.protocol import PRIVATE_CASES, RoundReply, StatisticsReply
 from ghanet_model.question import Question, Sums
 from ghanet_model.record import Record
 from ghanet_model.study import BFLOAT16, StudyConfig
@@ -97,6 +97,8 @@ def read_reply(record: Record, expected: Expected, member: Member, *, final: boo
         WeightsError: another round, or an update that cannot be averaged or trained.
     """
     reply = RoundReply.from_record(record)
+    if expected.study.is_private:
+        _require_private(reply)
     if reply.number != expected.number or reply.base != expected.base:
         raise WeightsError("its answer belongs to another round")
     if reply.seconds < 0 or reply.loss < 0:
@@ -113,6 +115,14 @@ def read_reply(record: Record, expected: Expected, member: Member, *, final: boo
         check_update(reply, expected, asked_genes=member.has_genes)
         require_possible_move(reply.update, expected.like, study=expected.study, cases=reply.cases)
     return reply
+
+
+def _require_private(reply: RoundReply) -> None:
+    """Weights with noise and constants; a hospital that says more tells of its cases."""
+    sums = (reply.evaluation, reply.training_risk, reply.validation)
+    said = reply.events is not None or reply.loss or reply.seconds or reply.withheld
+    if reply.cases != PRIVATE_CASES or said or any(sums):
+        raise ProtocolError("its answer holds numbers that a private study does not send")
 
 
 def _claimed(reply: RoundReply) -> int:

@@ -41,6 +41,7 @@ REASONS = {
     "deployment": "its trainer did not answer",
     "unapproved": "its IT did not approve this study or software",
     "gate": "its answer may not leave the hospital",
+    "budget": "its privacy budget does not allow more",
     "ledger": "its ledger cannot be written",
     "left": "it has left the study",
     "revoked": "revoked by the coordinator",

@@ -8,6 +8,7 @@ from ghanet_model.gene_classes import GeneClasses
 from ghanet_model.gene_values import GeneValues, own_grid, scaling_of
 from ghanet_model.genes import GenePanel
 from ghanet_model.panel import coverage, make_panel, missing_columns
+from ghanet_model.privacy import public_panel
 from ghanet_model.question import Question, Sums, add_sums
 from ghanet_model.study import ALL
 
@@ -36,6 +37,8 @@ def fix_panel(run: Run) -> GenePanel:
                 hint="restore study.yaml, or start the new study in a folder of its own",
             )
         return GenePanel.from_json(stored["panel"])
+    if run.study.is_private:
+        return _keep_public(run)
     gather(run, everybody=True)
     run = refreshed(run)
     run.reporter.say(phase=progress.STATISTICS)
@@ -54,6 +57,14 @@ def fix_panel(run: Run) -> GenePanel:
             "missing": missing_columns(run.study, values),
         },
     )
+    return panel
+
+
+def _keep_public(run: Run) -> GenePanel:
+    """The panel of a private study, which asks no hospital."""
+    panel = public_panel(run.study)
+    values = {"study": run.study.digest, "panel": panel.to_json(), "coverage": {}, "missing": {}}
+    write_json(run.config.state / PANEL_FILE, values)
     return panel
 
 

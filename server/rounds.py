@@ -23,7 +23,7 @@ from .asks import ask_round, expected_of, round_asks
 from .checkpoint import Checkpoint, RoundRecord, SiteRound, read_checkpoint, write_checkpoint
 from .gate import read_reply
 from .intake import Answers, require
-from .roster import Roster
+from .roster import Member, Roster
 from .run import Run, Traffic, gather, grace_for, quorum, refreshed
 from .selection import keep_best
 from .spool import clear_spool, read_update, write_update
@@ -54,14 +54,16 @@ def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
     run.reporter.say(phase=progress.ROUND, round_number=number)
     roles = {member.name: member for member in run.roster.active() if member.name in online}
     expected, state = expected_of(run, checkpoint), run.config.state
-    asks = round_asks(run, expected, roles.values(), panel, final=False)
+    asked = [m for m in roles.values() if m.trains or not run.study.is_private]
+    asks = round_asks(run, expected, asked, panel, final=False)
     clear_spool(state)
 
     def read(name: str, record: Record) -> RoundReply:
         reply = read_reply(record, expected, roles[name], final=False)
         if reply.update:
             write_update(state, number, name, reply.update)
-        return replace(reply, update={})
+        reply = replace(reply, update={})
+        return declared(reply, roles[name]) if run.study.is_private else reply
 
     answers = ask_round(run, checkpoint, asks, expected, read)
     trained = {name: reply for name, reply in answers.good.items() if reply.cases}
@@ -78,6 +80,12 @@ def one_round(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> Checkpoint:
     )
     record = RoundRecord(number, time.monotonic() - began, site_rounds(run.roster, answers))
     return Checkpoint(number, checkpoint.study, weights, (*checkpoint.history, record))
+
+
+def declared(reply: RoundReply, member: Member) -> RoundReply:
+    """A private answer, weighed by the number of cases that its hospital was enrolled with."""
+    genes = member.cases if reply.gene_cases else 0
+    return replace(reply, cases=member.cases, gene_cases=genes)
 
 
 def site_rounds(roster: Roster, answers: Answers[RoundReply]) -> tuple[SiteRound, ...]:

@@ -7,6 +7,7 @@ from .cohort import describe_cohorts
 from .evaluation import evaluate
 from .finish import choose_model, deliver, release
 from .panel import fix_panel
+from .private_evaluation import evaluate_privately, nothing_exact, require_budget
 from .progress import FINISHED
 from .report import write_report
 from .rounds import train_rounds
@@ -20,11 +21,18 @@ def run_study(run: Run) -> None:
     Raises:
         GHANetError: a stage cannot go on; what is done so far stays.
     """
-    describe_cohorts(run)
-    compare_features(run)
-    panel = fix_panel(run)
-    checkpoint, final = choose_model(run, train_rounds(run, panel), panel)
-    evaluation = evaluate(run, checkpoint, panel, final.training_risk)
+    if run.study.is_private:
+        require_budget(run)
+        panel = fix_panel(run)
+        checkpoint = train_rounds(run, panel)
+        final = nothing_exact(run)
+        evaluation = evaluate_privately(run, checkpoint, panel)
+    else:
+        describe_cohorts(run)
+        compare_features(run)
+        panel = fix_panel(run)
+        checkpoint, final = choose_model(run, train_rounds(run, panel), panel)
+        evaluation = evaluate(run, checkpoint, panel, final.training_risk)
     content = release(run, checkpoint, panel, final, evaluation)
     undelivered = deliver(run, content)
     write_report(run.config, run.study, run.roster_now(), checkpoint, final)

@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from opacus.accountants import PRVAccountant, RDPAccountant
 
 from ghanet_model.accounting import (
-    ACCOUNTANTS,
     NOISE_STEP,
-    PRV,
-    RDP,
     Charge,
     epsilon_of,
     merge,
     plan_noise,
 )
 from ghanet_model.errors import SettingsError
+from ghanet_model.study import ACCOUNTANTS, PRV, RDP
 
 DELTA = 1e-5
 KINDS = {RDP: RDPAccountant, PRV: PRVAccountant}

@@ -12,16 +12,17 @@ import pytest
 from client.budget import (
     EVALUATION,
     TRAINING,
-    Budget,
     Release,
     budget_ledger,
     charge,
     entries,
     spent_by,
 )
-from ghanet_model.accounting import PRV, RDP, Charge, epsilon_of, plan_noise
+from client.policy import Budget
+from ghanet_model.accounting import Charge, epsilon_of, plan_noise
 from ghanet_model.errors import BudgetError, LedgerError, SettingsError
 from ghanet_model.ledger import CHARGED
+from ghanet_model.study import PRV, RDP
 
 ROUNDS, STEPS, RATE, DELTA = 20, 10, 0.1, 1e-5
 NOISE = plan_noise(Charge(0.0, RATE, ROUNDS * STEPS), 3.0, delta=DELTA, accountant=RDP)

@@ -7,6 +7,7 @@ from typing import Any
 from .approval import BUNDLE, SOFTWARE, STUDY, Approval, Subject
 
 GROUPS = "groups"  # the study's gene groups, shown by number
+SCALING = "scaling"  # the same
 SHOWN = 12  # files named one by one
 
 
@@ -40,16 +41,26 @@ def plain(text: str) -> str:
 
 def study_words(new: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[str]:
     """Every setting at first, later those that changed: old -> new."""
-    keys = [key for key in new if key != GROUPS]
+    keys = [key for key in new if key not in (GROUPS, SCALING)]
     if old is None:
-        return [f"{key}: {_said(new[key])}" for key in keys] + _groups({}, _by_name(new))
+        words = [f"{key}: {_said(new[key])}" for key in keys]
+        return words + _scaling({}, new) + _groups({}, _by_name(new))
     gone = [key for key in old if key not in new]
     words = [
         f"{key}: {_said(old.get(key))} -> {_said(new.get(key))}"
         for key in (*keys, *gone)
         if new.get(key) != old.get(key) or (key in new) != (key in old)
     ]
-    return words + _groups(_by_name(old), _by_name(new))
+    return words + _scaling(old, new) + _groups(_by_name(old), _by_name(new))
+
+
+def _scaling(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Public constants of genes, by number: they are as many as genes."""
+    before, after = list(old.get(SCALING, ())), list(new.get(SCALING, ()))
+    if before == after:
+        return []
+    changed = len([row for row in after if row not in before])
+    return [f"gene scaling: {len(after)} columns, {changed} of them new or changed"]
 
 
 def _said(value: object) -> str:

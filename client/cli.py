@@ -193,6 +193,18 @@ def ledger(options: argparse.Namespace) -> int:
     return 0
 
 
+def privacy(options: argparse.Namespace) -> int:
+    """Show what the privacy of these cases has cost so far, by study, and what is left."""
+    from .privacy_status import read_entries, status_lines, write_plot  # noqa: PLC0415 - torch
+
+    config, study = read_site(options.folder), read_study(options.folder)
+    found = read_entries(config)
+    for line in status_lines(found, config, study):
+        console.print(line)
+    console.print(f"plot: {write_plot(found, config, study)}")
+    return 0
+
+
 def preview(options: argparse.Namespace) -> int:
     """Make the next answer without sending it, and show all that would leave."""
     from .preview import preview_answers  # noqa: PLC0415 - torch takes seconds
@@ -247,6 +259,8 @@ def make_parser() -> argparse.ArgumentParser:
     telling.add_argument("action", nargs="?", choices=["verify"], help="prove it whole")
     telling.add_argument("--receipts", type=Path, help="with verify: the coordinator's, to compare")
     telling.add_argument("--last", type=int, default=30, help="how many lines; default: 30")
+    spending = add_command(commands, "privacy", privacy)
+    spending.add_argument("action", choices=["status"], help="spent and left")
     previewing = add_command(commands, "preview", preview)
     previewing.add_argument("--output", type=Path, help="default: preview.png in the folder")
     return parser

@@ -11,6 +11,7 @@ from ghanet_model.gene_values import GeneValues
 from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups
 from ghanet_model.network import DECODERS, new_model
 from ghanet_model.panel import panel_of_tables
+from ghanet_model.privacy import public_panel
 from ghanet_model.protocol import RoundAsk, StatisticsAsk
 from ghanet_model.question import text_of
 from ghanet_model.record import Record, Vector
@@ -103,8 +104,10 @@ def next_questions(site: Site) -> list[Question]:
 def _first_questions(site: Site) -> Iterator[Question]:
     study, genes = site.study, site.cohort().training_genes
     why = "nothing was asked yet; the gene panel is a stand-in: all genes of the study"
-    panel = _stand_in_panel(study)
-    if genes is not None:
+    panel = public_panel(study) if study.is_private else _stand_in_panel(study)
+    if study.is_private:
+        why = "nothing was asked yet; noise is drawn anew each time, and nothing is charged"
+    elif genes is not None:
         asked = StatisticsAsk(study.digest, GeneValues.topic, text_of(GeneValues())).to_record()
         yield Question(STATISTICS, asked, "gene sums, which are asked for once, before round 1")
         panel = panel_of_tables(study, {site.config.name: genes}, least=site.least)

@@ -179,6 +179,21 @@ def plan(options: argparse.Namespace) -> int:
     return 0
 
 
+def privacy(options: argparse.Namespace) -> int:
+    """Say what the privacy of a study costs and how much of it is noise; nobody is asked."""
+    from .privacy_plan import PLOT_FILE, plan_lines, write_plot  # noqa: PLC0415 - torch
+
+    study = read_study(folder_of_study(options.study or options.folder))
+    cohorts = {member.name: member.cases for member in read_roster(options.folder).training()}
+    cohorts = cohorts or {"nominal": study.nominal_cases}
+    for line in plan_lines(study, cohorts):
+        console.print(line)
+    path = options.folder / PLOT_FILE
+    write_plot(path, study, cohorts)
+    console.print(f"plot: {path}")
+    return 0
+
+
 def status(options: argparse.Namespace) -> int:
     """Say what serves, who is connected, and where the study stands."""
     config, study = read_server(options.folder), read_study(options.folder)
@@ -225,6 +240,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_command(commands, "start", start)
     planning = add_command(commands, "plan", plan)
     planning.add_argument("study", type=Path, nargs="?", help="default: study.yaml of the folder")
+    privately = add_command(commands, "privacy", privacy)
+    privately.add_argument("action", choices=["plan"], help="before a study starts")
+    privately.add_argument("study", type=Path, nargs="?", help="default: study.yaml of the folder")
     add_command(commands, "train", train)
     add_command(commands, "status", status)
     add_command(commands, "release", release)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ghanet_model.errors import SettingsError
 from ghanet_model.files import write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
@@ -26,7 +25,6 @@ from ghanet_model.noisy_histogram import (
 from ghanet_model.noisy_questions import NoisyOutcomes, NoisyRisks, risk_range
 from ghanet_model.privacy import histogram_charge
 from ghanet_model.question import Sums, add_sums
-from ghanet_model.study import MOST_DELTA_BY_CASES
 from ghanet_model.weights import fingerprint_of
 
 from . import progress
@@ -39,21 +37,6 @@ from .statistics import Model, ask_sums
 
 GROUPS = ("low", "intermediate", "high")  # of risk, a third of the cases each
 PER_GROUP = RISK_BINS // len(GROUPS)
-
-
-def require_budget(run: Run) -> None:
-    """Refuse a delta that is too large for a hospital, before anything is asked.
-
-    Raises:
-        SettingsError: which hospital, and the largest delta.
-    """
-    for member in run.roster.training():
-        if run.study.delta * member.cases > MOST_DELTA_BY_CASES:
-            raise SettingsError(
-                f"study.yaml: 'delta' is {run.study.delta:g}, {member.name} has {member.cases} "
-                "cases",
-                hint=f"use at most {MOST_DELTA_BY_CASES / member.cases:.1e}: 0.01 over its cases",
-            )
 
 
 def nothing_exact(run: Run) -> FinalEvaluation:

@@ -10,6 +10,7 @@ from typing import Any
 from ghanet_model.files import write_atomic, write_json
 from ghanet_model.genes import candidate_groups
 from ghanet_model.metrics import EvaluationSums
+from ghanet_model.privacy import privacy_json
 from ghanet_model.release import NOTICE
 from ghanet_model.settings import FORMAT
 from ghanet_model.study import StudyConfig
@@ -114,6 +115,7 @@ def twin_of(found: RunReport) -> dict[str, Any]:
         "signature": found.signature,
         "genes": genes_of(found),
         "evaluation": found.evaluation,
+        "privacy": privacy_json(found.study),
         "withheld": withheld_of(found, stages),
         "digests": found.digests or {"study": found.study.digest},
     }

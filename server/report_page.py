@@ -9,6 +9,7 @@ from .report_cohort import cohort
 from .report_html import Html, join, tag
 from .report_models import c_indices, cox_models
 from .report_numbers import between, count, number, part, plural, signed
+from .report_privacy import privacy
 from .report_survival import by_group, calibrated
 from .report_training import curves, participants
 
@@ -23,6 +24,7 @@ PARTS: Sequence[tuple[str, Callable[[int, Twin], Html]]] = (
     ("Calibration", calibrated),
     ("Cox models", cox_models),
     ("Genes, features", genes_and_features),
+    ("Privacy", privacy),
     ("Withheld", withheld),
     ("Method", account),
 )
@@ -85,6 +87,9 @@ def _headline(twin: Twin) -> Html:
         for arm, values in arms.items()
         if values
     ]
+    noisy = part(twin, "evaluation", "noisy")
+    if noisy:
+        tiles = [_tile("with noise", part(noisy, "c_within"), "pairs not told")]
     if not tiles:
         tiles = [_tile_so_far(twin)]
     return join([tag("div", *tiles, class_="tiles"), tag("p", *_sentences(twin), class_="lead")])

@@ -7,7 +7,8 @@ from .cohort import describe_cohorts
 from .evaluation import evaluate
 from .finish import choose_model, deliver, release
 from .panel import fix_panel
-from .private_evaluation import evaluate_privately, nothing_exact, require_budget
+from .privacy_plan import require_plannable
+from .private_evaluation import evaluate_privately, nothing_exact
 from .progress import FINISHED
 from .report import write_report
 from .rounds import train_rounds
@@ -22,7 +23,7 @@ def run_study(run: Run) -> None:
         GHANetError: a stage cannot go on; what is done so far stays.
     """
     if run.study.is_private:
-        require_budget(run)
+        require_plannable(run.study, {m.name: m.cases for m in run.roster.training()})
         panel = fix_panel(run)
         checkpoint = train_rounds(run, panel)
         final = nothing_exact(run)

@@ -8,7 +8,7 @@ import pytest
 
 from ghanet_model.errors import SettingsError
 from ghanet_model.settings import read_settings
-from ghanet_model.study import STUDY_FILE, StudyConfig, read_study
+from ghanet_model.study import FILES, STUDY_FILE, StudyConfig, read_study
 
 STUDY = """\
 format: 1
@@ -198,17 +198,28 @@ OTHER = {
     "exchange_precision": "bfloat16",
     "round_minutes": 5.0,
     "seed": 7,
+    "privacy": "local",
+    "epsilon": 1.0,
+    "delta": 1e-6,
+    "accountant": "rdp",
+    "clipping_norm": 0.5,
+    "sampling_rate": 0.1,
+    "private_steps": 2,
+    "nominal_cases": 300,
+    "class_weights": (0.5,) * 8,
+    "scaling": (("A_rnaseq", 0.0, 2.0),),
 }
 
 
-NAME_ONLY = "gene_groups"  # what the file is called; what it says is in the digest
-SETTINGS = [field.name for field in dataclasses.fields(StudyConfig) if field.name != NAME_ONLY]
+SETTINGS = [field.name for field in dataclasses.fields(StudyConfig) if field.name not in FILES]
+PRIVATE = {"validation": 0.0, "scaling": (("A_rnaseq", 0.0, 1.0),)}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_digest_knows_every_setting(tmp_path, name):
     """No setting can change without changing the digest; a file's name is none."""
     study = dataclasses.replace(read_study(write_study(tmp_path)), validation=0.1)
+    study = dataclasses.replace(study, **(PRIVATE if name == "privacy" else {}))
     assert dataclasses.replace(study, **{name: OTHER[name]}).digest != study.digest
 
 
@@ -236,6 +247,15 @@ def test_digest_knows_the_groups_file(tmp_path):
         ("format: 1", "format: 1\nlearning_rate: 0"),
         ("format: 1", "format: 1\ngene_clip: .inf"),
         ("format: 1", "format: 1\nseed: -1"),
+        ("format: 1", "format: 1\nprivacy: central"),
+        ("format: 1", "format: 1\nprivacy: local"),  # without gene_scaling
+        ("format: 1", "format: 1\nepsilon: 0"),
+        ("format: 1", "format: 1\ndelta: 1"),
+        ("format: 1", "format: 1\nsampling_rate: 1.1"),
+        ("format: 1", "format: 1\nclipping_norm: 0"),
+        ("format: 1", "format: 1\naccountant: gdp"),
+        ("format: 1", "format: 1\ngene_scaling: ../scaling.csv"),
+        ("format: 1", "format: 1\ngene_scaling: absent.csv"),
         ("format: 1", "format: 1\nweight_decay: .nan"),
         ("format: 1", "format: 1\ndropout: 1.0"),
         ("format: 1", "format: 1\nheld_out: -0.1"),
@@ -256,3 +276,62 @@ def test_bad_groups_are_refused(tmp_path, groups):
     """A groups file without genes, or none at all, is refused."""
     with pytest.raises(SettingsError, match=r"groups\.csv"):
         read_study(write_study(tmp_path, groups=groups))
+
+
+SCALING = "column,centre,scale\nA_rnaseq,1.5,2\nB_rnaseq,-1,0.5\n"
+
+
+def private_study(folder, more="", scaling=SCALING):
+    """A private study's folder."""
+    text = STUDY.replace("format: 1", f"format: 1\nprivacy: local\ngene_scaling: s.csv\n{more}")
+    write_study(folder, text)
+    (folder / "s.csv").write_text(scaling)
+    return folder
+
+
+def test_a_private_study_is_read(tmp_path):
+    """Its public constants are part of it; off is a word, not false."""
+    study = read_study(private_study(tmp_path / "a"))
+    assert study.is_private
+    assert study.scaling == (("A_rnaseq", 1.5, 2.0), ("B_rnaseq", -1.0, 0.5))
+    other = read_study(private_study(tmp_path / "b", scaling=SCALING.replace("1.5", "1.6")))
+    assert other.digest != study.digest
+    off = read_study(
+        write_study(tmp_path / "c", STUDY.replace("format: 1", "format: 1\nprivacy: off"))
+    )
+    assert not off.is_private
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ("validation: 0.1", "validation"),
+        ("gene_selection: fdr", "gene_selection"),
+        ("train_alone: true", "train_alone"),
+        ("delta: 1e-3", "delta"),
+        ("class_weights: [1, 1]", "class_weights"),
+        ("class_weights: [2, 1, 1, 1, 1, 1, 1, 1]", "class_weights"),
+    ],
+)
+def test_what_noise_would_not_cover_is_refused(tmp_path, more, named):
+    """By the name of the setting, with what to write."""
+    with pytest.raises(SettingsError, match=named) as caught:
+        read_study(private_study(tmp_path, more))
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("", "first line"),
+        ("column;centre;scale\n", "first line"),
+        ("column,centre,scale\nA_rnaseq,1\n", "line 2"),
+        ("column,centre,scale\nA_rnaseq,1,0\n", "line 2"),
+        ("column,centre,scale\nA_rnaseq,1,1\nA_rnaseq,1,1\n", "line 3"),
+        ("column,centre,scale\nA_rnaseq,nan,1\n", "line 2"),
+    ],
+)
+def test_bad_scaling_is_refused(tmp_path, text, where):
+    """A file that is none, or a line that scales nothing."""
+    with pytest.raises(SettingsError, match=where):
+        read_study(private_study(tmp_path, scaling=text))

@@ -17,7 +17,6 @@ from ghanet_model.errors import GateError, GHANetError, LedgerError, ProtocolErr
 from ghanet_model.ledger import REFUSED, SENT
 from ghanet_model.metrics import EvaluationSums, told
 from ghanet_model.protocol import (
-    PRIVATE_CASES,
     SUMS,
     RoundAsk,
     RoundReply,
@@ -26,7 +25,7 @@ from ghanet_model.protocol import (
 )
 from ghanet_model.record import Record, digest_of
 from ghanet_model.topics import question_of
-from ghanet_model.wire import ERROR, MESSAGE_TYPES, ROUND, STATISTICS
+from ghanet_model.wire import ERROR, MESSAGE_TYPES, PRIVATE_CASES, ROUND, STATISTICS
 
 from .frames import Frame
 from .ledger import ledger_path, require_writable, sent_in_a_day, site_ledger

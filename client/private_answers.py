@@ -22,7 +22,6 @@ from ghanet_model.noisy_questions import NoisyOutcomes, NoisyRisks, risk_range
 from ghanet_model.privacy import histogram_charge, mechanism_of, public_panel
 from ghanet_model.private_training import train_privately
 from ghanet_model.protocol import (
-    PRIVATE_CASES,
     RoundAsk,
     RoundReply,
     StatisticsAsk,
@@ -41,7 +40,7 @@ from ghanet_model.weights import (
     to_safetensors,
     weights_of,
 )
-from ghanet_model.wire import ROUND
+from ghanet_model.wire import PRIVATE_CASES, ROUND
 
 from .bags import training_bags
 from .budget import EVALUATION, TRAINING, Entry, Release, budget_ledger, charge, entries

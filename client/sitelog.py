@@ -6,8 +6,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from ghanet_model.errors import GHANetError
-from ghanet_model.protocol import PRIVATE_CASES
-from ghanet_model.wire import DELIVERY, ROUND, STATISTICS
+from ghanet_model.wire import DELIVERY, PRIVATE_CASES, ROUND, STATISTICS
 
 from .config import LOG_FILE
 

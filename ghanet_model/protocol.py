@@ -19,7 +19,6 @@ from .sums import sums_of, values_of
 from .weights import Arrays, Update
 from .wire import FEW_CASES
 
-PRIVATE_CASES = 1  # what every answer of a private round says, whatever the cohort's size
 SUMS = ("evaluation", "training_risk", "validation")  # of a round
 
 

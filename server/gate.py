@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from ghanet_model.bounds import require_possible_move
 from ghanet_model.errors import ProtocolError, RefusedError, WeightsError
 from ghanet_model.network import DECODERS
-from ghanet_model.protocol import PRIVATE_CASES, RoundReply, StatisticsReply
+from ghanet_model.protocol import RoundReply, StatisticsReply
 from ghanet_model.question import Question, Sums
 from ghanet_model.record import Record
 from ghanet_model.study import BFLOAT16, StudyConfig
 from ghanet_model.weights import Arrays, check_same_shape
+from ghanet_model.wire import PRIVATE_CASES
 
 from .roster import Member
 

@@ -36,6 +36,7 @@ from .run import Run, refreshed
 from .statistics import Model, ask_sums
 
 GROUPS = ("low", "intermediate", "high")  # of risk, a third of the cases each
+MOST_DEVIATION = 0.15  # of C; beyond, its interval would hold chance and perfection
 PER_GROUP = RISK_BINS // len(GROUPS)
 
 
@@ -91,7 +92,7 @@ def noisy_json(outcomes: dict[str, Sums], noise: float) -> dict[str, Any]:
     found = noisy_c([sums["counts"] for sums in outcomes.values()], noise)
     names = sorted(outcomes)
     c_within = None
-    if found is not None:
+    if found is not None and found.deviation < MOST_DEVIATION:
         low, high = found.interval
         c_within = {"value": found.value, "low": low, "high": high, "of_noise": found.of_noise}
     return {

@@ -28,6 +28,7 @@ PARTS: Sequence[tuple[str, Callable[[int, Twin], Html]]] = (
     ("Withheld", withheld),
     ("Method", account),
 )
+PRIVATE_PARTS = (privacy, participants, genes_and_features, withheld, account)  # what is known
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # no script, no other file, ever
 
 
@@ -37,9 +38,17 @@ def report_page(twin: Twin) -> str:
     Args:
         twin: report.json.
     """
-    body = (make(place, twin) for place, (_, make) in enumerate(PARTS, start=1))
+    body = (make(place, twin) for place, (_, make) in enumerate(parts_of(twin), start=1))
     page = tag("main", _top(twin), _contents(), *body)
     return f"<!doctype html>\n{tag('html', _head(twin), tag('body', page), lang='en')}\n"
+
+
+def parts_of(twin: Twin) -> Sequence[tuple[str, Callable[[int, Twin], Html]]]:
+    """Names and makers of the parts; of a private study, those that have something to say."""
+    if not isinstance(twin.get("privacy"), Mapping):
+        return PARTS
+    by_maker = {make: name for name, make in PARTS}
+    return [(by_maker[make], make) for make in PRIVATE_PARTS]
 
 
 def _head(twin: Twin) -> Html:
@@ -137,6 +146,6 @@ def _sentences(twin: Twin) -> list[str]:
 def _contents() -> Html:
     links = (
         tag("a", tag("span", str(place), class_="number"), f" {name}", href=f"#part-{place}")
-        for place, (name, _) in enumerate(PARTS, start=1)
+        for place, (name, _) in enumerate(parts_of(twin), start=1)
     )
     return tag("nav", *links, aria_label="Contents")

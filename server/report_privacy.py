@@ -12,7 +12,8 @@ OFF = "Differential privacy is off: sums and updates are exact, and may tell of 
 UNCOVERED = (
     "It adds up with other studies of the same cases and, for a patient of several hospitals, over "
     "these. It does not cover which hospitals took part, how many cases each was enrolled with and "
-    "how long answers took. No C-index of single rounds is known, and no count of cases."
+    "how long answers took. No C-index of single rounds is known. Numbers of cases are those that "
+    "hospitals were enrolled with."
 )
 NOT_YET = "The evaluated cases are told of once, after the last round."
 HOW = (
@@ -52,7 +53,7 @@ def _promise(said: Values) -> Html:
 def _c_index(found: Values) -> Html:
     value = part(found, "c_within")
     if value is None:
-        return tag("p", tag("b", "C-index: "), "not estimable, noise leaves no pair.")
+        return tag("p", tag("b", "C-index: "), "not estimable, noise outweighs the cases.")
     of_noise = f"noise alone has a deviation of {number(value['of_noise'])}"
     hospitals = f"{len(found['hospitals'])} hospitals"
     says = f"{number(value['value'])} ({between(value)}), {hospitals}; {of_noise}."

@@ -172,6 +172,8 @@ def _invitation_of(home: Path) -> Path:
             study=(home / "study.yaml").read_text(),
             gene_groups_name="gene_groups.csv",
             gene_groups=(home / "gene_groups.csv").read_text(),
+            gene_scaling_name="",
+            gene_scaling="",
             bundle=base64.b64encode((home / "bundle.fab").read_bytes()).decode(),
         ),
     )

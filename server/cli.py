@@ -161,7 +161,11 @@ def release(options: argparse.Namespace) -> int:
 def plan(options: argparse.Namespace) -> int:
     """Say, before a study starts, who could take part, what it takes and what it can show."""
     config, study = read_server(options.folder), folder_of_study(options.study or options.folder)
-    read_study(study)
+    if read_study(study).is_private:
+        raise SettingsError(
+            "study.yaml: privacy is local: hospitals tell nothing of their cases for a plan",
+            hint="ghanet-server privacy plan",
+        )
     _require_serving(config)
     if _run_in_progress(config) is not None:
         raise DeploymentError(

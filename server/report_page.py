@@ -39,7 +39,7 @@ def report_page(twin: Twin) -> str:
         twin: report.json.
     """
     body = (make(place, twin) for place, (_, make) in enumerate(parts_of(twin), start=1))
-    page = tag("main", _top(twin), _contents(), *body)
+    page = tag("main", _top(twin), _contents(twin), *body)
     return f"<!doctype html>\n{tag('html', _head(twin), tag('body', page), lang='en')}\n"
 
 
@@ -140,10 +140,11 @@ def _sentences(twin: Twin) -> list[str]:
     cases = part(twin, "cohort", "total", "cases") or sum(site["cases"] for site in twin["sites"])
     left_out = f"{plural(len(twin['withheld']), 'entry', 'entries')} withheld or left out"
     size = f"{plural(len(twin['sites']), 'hospital')}, {plural(cases, 'case')}; "
-    return [*said, size, tag("a", left_out, href="#part-9"), "."]
+    makers = [make for _, make in parts_of(twin)]
+    return [*said, size, tag("a", left_out, href=f"#part-{makers.index(withheld) + 1}"), "."]
 
 
-def _contents() -> Html:
+def _contents(twin: Twin) -> Html:
     links = (
         tag("a", tag("span", str(place), class_="number"), f" {name}", href=f"#part-{place}")
         for place, (name, _) in enumerate(parts_of(twin), start=1)

@@ -1,4 +1,5 @@
 # make demo    a whole consortium on this machine, some minutes after installation
+#              make demo PRIVACY=3: the same with differential privacy, epsilon 3
 # make test    the tests, real deployments included
 # make check   format, lint, types and the import rule
 # Each makes .venv and installs the pinned packages first, when needed.
@@ -17,7 +18,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 .PHONY: demo test check format clean
 
 demo: $(INSTALLED)
-	$(BIN)/python deploy/demo/run.py demo
+	$(BIN)/python deploy/demo/run.py demo $(if $(PRIVACY),--privacy $(PRIVACY))
 
 test: $(INSTALLED)
 	$(BIN)/pytest

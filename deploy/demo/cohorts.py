@@ -173,6 +173,16 @@ def draw_patches(
     return drawn
 
 
+def write_scaling(path: Path, world: World) -> None:
+    """Write what genes are scaled by: the world's own constants, which no hospital's cases made."""
+    rows = [
+        (f"{symbol}_rnaseq", 0.0, float(np.hypot(world.loadings[group, gene], 0.5).round(4)))
+        for group, symbols in enumerate(GROUPS.values())
+        for gene, symbol in enumerate(symbols.split())
+    ]
+    pd.DataFrame(rows, columns=["column", "centre", "scale"]).to_csv(path, index=False)
+
+
 def write_groups(path: Path) -> None:
     """Write the gene groups, one column each."""
     table = {name: symbols.split() for name, symbols in GROUPS.items()}

@@ -25,8 +25,9 @@ from demo.cohorts import (
     make_world,
     write_groups,
     write_hospital,
+    write_scaling,
 )
-from local import CLIENT, LocalConsortium
+from local import CLIENT, SERVER, LocalConsortium
 
 from ghanet_model.files import sha256, write_json
 
@@ -47,21 +48,41 @@ batch_cases: 8
 learning_rate: 0.001
 round_minutes: 3
 """
+PRIVATE = """\
+privacy: local
+epsilon: {epsilon}
+gene_scaling: gene_scaling.csv
+sampling_rate: 0.5
+private_steps: 6
+nominal_cases: 120
+"""  # in place of what a private study must not have
+
+
+def study_text(epsilon: float | None) -> str:
+    """study.yaml, of a private study where an epsilon is given."""
+    if epsilon is None:
+        return STUDY
+    rest = [line for line in STUDY.splitlines(keepends=True) if "train_alone" not in line]
+    return "".join(rest).replace("0.001", "0.005") + PRIVATE.format(epsilon=epsilon)
 
 
 def main() -> int:
     """Run the demo in the folder named on the command line."""
     parser = argparse.ArgumentParser(description="a consortium of four hospitals on one machine")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("demo"))
-    folder = parser.parse_args().folder.resolve()
+    parser.add_argument("--privacy", type=float, help="epsilon of a study with noise")
+    options = parser.parse_args()
+    folder, epsilon = options.folder.resolve(), options.privacy
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     began = time.monotonic()
     try:
         _prepare(folder)
         with LocalConsortium(folder, echo=True) as consortium:
-            _set_up(consortium)
+            _set_up(consortium, epsilon)
             _take_part(consortium)
+            if epsilon is not None:
+                _show_budgets(consortium)
             _summarise(folder, seconds=time.monotonic() - began)
     except KeyboardInterrupt:
         print("demo: stopped", file=sys.stderr)
@@ -87,7 +108,7 @@ def _prepare(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _set_up(consortium: LocalConsortium) -> None:
+def _set_up(consortium: LocalConsortium, epsilon: float | None) -> None:
     """Data at each hospital, then the commands of each side."""
     _title("1. Four hospitals get synthetic slides; three have genes, hospital-d has none")
     world = make_world(np.random.default_rng(7))
@@ -95,12 +116,16 @@ def _set_up(consortium: LocalConsortium) -> None:
         write_hospital(consortium.site(hospital.name), hospital, world, seed=100 + number)
     _title("2. The coordinator makes keys, certificates and the invitation")
     consortium.coordinator.mkdir()
-    (consortium.coordinator / "study.yaml").write_text(STUDY)
+    (consortium.coordinator / "study.yaml").write_text(study_text(epsilon))
+    write_scaling(consortium.coordinator / "gene_scaling.csv", world)
     write_groups(consortium.coordinator / "gene_groups.csv")
     consortium.init_coordinator()
     _title("3. Each hospital makes its key, approves what will run, is enrolled, checks its data")
     for hospital in HOSPITALS:
         _join(consortium, hospital)
+    if epsilon is not None:
+        _title("   What privacy will cost: planned before anybody is asked")
+        consortium.command("coordinator", SERVER, "privacy", "plan")
 
 
 def _join(consortium: LocalConsortium, hospital: Hospital) -> None:
@@ -129,6 +154,13 @@ def _take_part(consortium: LocalConsortium) -> None:
     consortium.command("hospital-d", CLIENT, "predict")
 
 
+def _show_budgets(consortium: LocalConsortium) -> None:
+    """What each ledger says was spent."""
+    _title("6. What it cost the cases of each hospital, from its ledger")
+    for hospital in HOSPITALS:
+        consortium.command(hospital.name, CLIENT, "privacy", "status")
+
+
 def _summarise(folder: Path, *, seconds: float) -> None:
     """Write summary.json and show where to look."""
     report = json.loads((folder / "coordinator" / "report" / "report.json").read_text())
@@ -138,6 +170,7 @@ def _summarise(folder: Path, *, seconds: float) -> None:
     keys = ("name", "role", "has_genes", "cases", "events", "c_index")
     summary = {
         "rounds": report["rounds"],
+        "privacy": report["privacy"],
         "seconds": round(seconds, 1),
         "sites": [{key: site[key] for key in keys} for site in report["sites"]],
         "release": {

@@ -9,7 +9,6 @@ from ghanet_model.study import StudyConfig
 
 def model_card(study: StudyConfig, manifest: dict[str, Any]) -> str:
     """Markdown for people; every number in it is in the manifest too."""
-    after, before = manifest["evaluation"]["after"], manifest["evaluation"]["before"]
     low, high = manifest["risk_cutoffs"]
     edges = ", ".join(f"{edge:g}" for edge in study.time_bin_edges)
     return f"""# Model card: {study.name}
@@ -35,18 +34,7 @@ Study digest: `{manifest["study_digest"]}`
 
 ## How good it is
 
-Harrell's C-index over pairs of cases inside one hospital, held-out cases of training hospitals and
-all cases with a known outcome of the others. Sums over fewer than {study.minimum_cases} cases never
-leave a hospital and are missing here. Untold: a hospital where only a few died, or only a few did
-not, does not say how many.
-
-| | C-index | cases | events | comparable pairs |
-|---|---|---|---|---|
-{_evaluation("all, first model (untrained)", before)}
-{_evaluation("all, this release", after)}
-{_sites(after)}
-
-{_noisy(manifest["noisy"]) if manifest["noisy"] else _arms(manifest)}
+{_noisy(manifest["noisy"]) if manifest["noisy"] else _quality(study, manifest)}
 
 External validation: not reported.
 
@@ -54,9 +42,7 @@ External validation: not reported.
 
 ## Risk groups
 
-low: risk below {low:.4f}; high: {high:.4f} and above; intermediate between. The cut-offs are the
-tertiles of the training cases' risk, from histograms that hospitals added; where none could tell
-its histogram, the tertiles of a normal distribution of the same mean and standard deviation.
+low: risk below {low:.4f}; high: {high:.4f} and above; intermediate between. {_cutoffs(manifest)}
 
 ## Privacy
 
@@ -82,6 +68,32 @@ removed), against everybody outside its hospital, the coordinator too.
 * Not covered: which hospitals took part, how many cases each was enrolled with, how long an answer
   took. What the model says of a patient's slide tells of that patient.
 """
+
+
+def _quality(study: StudyConfig, manifest: dict[str, Any]) -> str:
+    """C-indices from exact sums."""
+    after, before = manifest["evaluation"]["after"], manifest["evaluation"]["before"]
+    return f"""Harrell's C-index over pairs of cases inside one hospital, held-out cases of training
+hospitals and all cases with a known outcome of the others. Sums over fewer than
+{study.minimum_cases} cases never leave a hospital and are missing here. Untold: a hospital where only a few died, or only a few did
+not, does not say how many.
+
+| | C-index | cases | events | comparable pairs |
+|---|---|---|---|---|
+{_evaluation("all, first model (untrained)", before)}
+{_evaluation("all, this release", after)}
+{_sites(after)}
+
+{_arms(manifest)}"""
+
+
+def _cutoffs(manifest: dict[str, Any]) -> str:
+    """Where the cut-offs of risk groups come from."""
+    if manifest["noisy"]:
+        return "The cut-offs\nare the tertiles of the evaluated cases' risk, from noisy counts."
+    return """The cut-offs are the
+tertiles of the training cases' risk, from histograms that hospitals added; where none could tell
+its histogram, the tertiles of a normal distribution of the same mean and standard deviation."""
 
 
 def _noisy(found: dict[str, Any]) -> str:

@@ -159,8 +159,22 @@ def report_table(report: dict[str, Any]) -> Table:
     table.add_row("all, by pairs", *[""] * 5, number_or_dash(before), number_or_dash(after))
     traffic = report["traffic"]
     sent, received = megabytes(traffic["sent_bytes"]), megabytes(traffic["received_bytes"])
-    table.caption = f"{sent} MB sent to hospitals, {received} MB received"
+    table.caption = f"{sent} MB sent to hospitals, {received} MB received{_with_noise(report)}"
     return table
+
+
+def _with_noise(report: dict[str, Any]) -> str:
+    """The one C-index that a private study has; nothing of another."""
+    noisy = (report.get("evaluation") or {}).get("noisy")
+    if not noisy:
+        return ""
+    found = noisy["c_within"]
+    if found is None:
+        return "\nC-index of the release: not estimable, noise outweighs the cases"
+    return (
+        f"\nC-index of the release, from noisy counts: {found['value']:.3f} "
+        f"({found['low']:.3f} to {found['high']:.3f})"
+    )
 
 
 def _events(events: int, untold: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from ghanet_model.errors import LedgerError
 from ghanet_model.files import write_json
 
-from .budget import PARTS
+from .budget import PARTS, budget_ledger, entries
 from .cohort import Case
 from .consent import pseudonym_key, pseudonym_of
 from .ledger import LEDGER_FOLDER
@@ -22,14 +22,17 @@ PARTS_FILE = "parts.json"
 def settle(site: Site, part: str, cases: Iterable[Case]) -> list[bool]:
     """Note the part of these cases; whether each may be used, that is: had no other one before.
 
+    To be called before anything is charged for them.
+
     Raises:
-        LedgerError: the list is damaged.
+        LedgerError: the list is damaged or was lost.
     """
     path = site.config.folder / LEDGER_FOLDER / PARTS_FILE
     try:
         found = json.loads(path.read_bytes())
         known = {study: {name: set(found[study][name]) for name in PARTS} for study in found}
     except FileNotFoundError:
+        _require_no_charge(site)
         known = {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise LedgerError(
@@ -48,3 +51,15 @@ def settle(site: Site, part: str, cases: Iterable[Case]) -> list[bool]:
     if not all(usable):
         site.notes.append(f"{usable.count(False)} cases left out: they had another part before")
     return usable
+
+
+def _require_no_charge(site: Site) -> None:
+    """A list that is not there is one that was never written, or one that was lost."""
+    budget = site.config.privacy
+    lines = budget_ledger(site.config.folder, budget).verified()
+    study = site.study.digest[:16]
+    if any(entry.release.study == study for entry in entries(lines, budget.cohort)):
+        raise LedgerError(
+            f"{LEDGER_FOLDER}/{PARTS_FILE} is missing: cases trained on could be evaluated",
+            hint="restore it from a backup",
+        )

@@ -6,11 +6,12 @@ knows, and on a new one otherwise.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ghanet_model.accounting import Charge
 from ghanet_model.errors import BudgetError, GateError, ProtocolError, StudyError, WeightsError
@@ -70,8 +71,11 @@ def answer_private_round(site: Site, ask: RoundAsk) -> Record:
         raise StudyError("asked with another gene panel than the study's public one")
     what = round_release(site.study, ask.number)
     model, weights = _model_of(site, ask)
+    cases = site.cohort().cases
+    usable = iter(settle(site, TRAINING, [case for case in cases if case.can_train]))
+    keep = [case.can_train and next(usable) for case in cases]
     key = {"base": ask.base, "number": ask.number, "genes": ask.genes}
-    return _once(site, what, key, lambda: _trained(site, ask, model, weights))
+    return _once(site, what, key, lambda: _trained(site, ask, model, weights, keep))
 
 
 def round_release(study: StudyConfig, number: int) -> Release:
@@ -94,10 +98,10 @@ def _model_of(site: Site, ask: RoundAsk) -> tuple[Network, Arrays]:
     return model, weights
 
 
-def _trained(site: Site, ask: RoundAsk, model: Network, weights: Arrays) -> Record:
+def _trained(
+    site: Site, ask: RoundAsk, model: Network, weights: Arrays, keep: Sequence[bool]
+) -> Record:
     cohort, study = site.cohort(), site.study
-    usable = iter(settle(site, TRAINING, [case for case in cohort.cases if case.can_train]))
-    keep = [case.can_train and next(usable) for case in cohort.cases]
     panel = public_panel(study) if ask.genes else None
     bags = training_bags(
         cohort.only(keep), site.features(), study=study, panel=panel, cache=site.cache
@@ -138,8 +142,10 @@ def answer_private_statistics(site: Site, ask: StatisticsAsk) -> Record:
         raise GateError(f"privacy: no sums about {ask.topic}, they would be exact")
     question = question_of(ask.topic, ask.question, site.study)
     what = histogram_release(site.study, ask.topic)
+    found = [case for case in site.cohort().cases if is_chosen(case, EVERYBODY)]
+    usable = np.array(settle(site, EVALUATION, found), bool)  # all that no round has trained on
     key = {"base": ask.base, "question": ask.question}
-    return _once(site, what, key, lambda: _counted(site, ask, question))
+    return _once(site, what, key, lambda: _counted(site, ask, question, usable))
 
 
 def require_private(site: Site) -> None:
@@ -168,10 +174,8 @@ def histogram_release(study: StudyConfig, topic: str) -> Release:
     return _release(study, EVALUATION, topic, histogram_charge(study))
 
 
-def _counted(site: Site, ask: StatisticsAsk, question: object) -> Record:
+def _counted(site: Site, ask: StatisticsAsk, question: object, usable: NDArray[np.bool_]) -> Record:
     cohort, noise = site.cohort(), histogram_charge(site.study).noise
-    found = [case for case in cohort.cases if is_chosen(case, EVERYBODY)]
-    usable = np.array(settle(site, EVALUATION, found), bool)  # all that no round has trained on
     cases, risk = chosen(cohort, EVERYBODY), risk_of(hazards_of(site, ask, EVERYBODY))[usable]
     if isinstance(question, NoisyRisks):
         low, high = risk_range(site.study)

@@ -75,8 +75,8 @@ def _quality(study: StudyConfig, manifest: dict[str, Any]) -> str:
     after, before = manifest["evaluation"]["after"], manifest["evaluation"]["before"]
     return f"""Harrell's C-index over pairs of cases inside one hospital, held-out cases of training
 hospitals and all cases with a known outcome of the others. Sums over fewer than
-{study.minimum_cases} cases never leave a hospital and are missing here. Untold: a hospital where only a few died, or only a few did
-not, does not say how many.
+{study.minimum_cases} cases never leave a hospital and are missing here. Untold: a hospital where
+only a few died, or only a few did not, does not say how many.
 
 | | C-index | cases | events | comparable pairs |
 |---|---|---|---|---|

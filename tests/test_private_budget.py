@@ -154,3 +154,11 @@ def test_a_case_that_changed_its_part_is_left_out(root: Path) -> None:
     assert settle(site, EVALUATION, cases[3:8]) == [False, False, True, True, True]
     assert settle(site, TRAINING, cases[:8]) == [True] * 5 + [False] * 3
     assert any("left out" in note for note in site.notes)
+
+
+def test_a_lost_list_of_parts_stops_the_hospital(root: Path) -> None:
+    """Without it, a case that was trained on could be evaluated too."""
+    ask, home = first_ask(root, "hospital-a"), root / "hospital-a"
+    assert ERROR not in answered(root, "hospital-a", ask).values
+    (home / "ledger" / "parts.json").unlink()
+    assert answered(root, "hospital-a", ask).values == {ERROR: "ledger"}

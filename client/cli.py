@@ -193,6 +193,22 @@ def ledger(options: argparse.Namespace) -> int:
     return 0
 
 
+def audit(options: argparse.Namespace) -> int:
+    """Say how well a release tells your cases that trained it from your others. Stays here."""
+    from .audit import audit_lines, audit_release, write_audit  # noqa: PLC0415 - torch
+    from .predict import find_release  # noqa: PLC0415
+
+    config = read_site(options.folder)
+    release = find_release(config, options.release)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        found = audit_release(config, release, epochs=options.epochs, progress=progress)
+    for line in audit_lines(found):
+        console.print(line)
+    console.print(f"kept: {write_audit(config, release, found)}")
+    return 0
+
+
 def privacy(options: argparse.Namespace) -> int:
     """Show what the privacy of these cases has cost so far, by study, and what is left."""
     from .privacy_status import read_entries, status_lines, write_plot  # noqa: PLC0415 - torch
@@ -259,6 +275,9 @@ def make_parser() -> argparse.ArgumentParser:
     telling.add_argument("action", nargs="?", choices=["verify"], help="prove it whole")
     telling.add_argument("--receipts", type=Path, help="with verify: the coordinator's, to compare")
     telling.add_argument("--last", type=int, default=30, help="how many lines; default: 30")
+    auditing = add_command(commands, "audit", audit)
+    auditing.add_argument("--release", type=Path, help="default: the one in inbox/")
+    auditing.add_argument("--epochs", type=int, default=10, help="of the references; default: 10")
     spending = add_command(commands, "privacy", privacy)
     spending.add_argument("action", choices=["status"], help="spent and left")
     previewing = add_command(commands, "preview", preview)

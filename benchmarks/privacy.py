@@ -1,7 +1,8 @@
 """``benchmarks/privacy.py --work DIR``: what privacy costs, in C-index and in time.
 
-Drawn consortia of 300, 400 and 500 training cases, recipes chosen by privacy_search.py on other
-seeds and cases. Each trained model is a file when it is done; a run started again goes on.
+Drawn consortia of 300, 400 and 500 training cases, other seeds and cases than those of
+privacy_search.py. That search is not done: the recipe of compact is the best of its first stage, the
+other ones are a start. Each trained model is a file when it is done; a run started again goes on.
 """
 
 import argparse
@@ -43,7 +44,7 @@ EPSILONS = (8.0, 3.0, 1.0)
 PATCHES, COST_CASES, REPEATS = 4096, 6, 5
 MOST_COST = 1.1  # by --check: seconds of a clipped case over those of a plain one
 QUIET = Mechanism(1.0, 1.0, 1, noise=0.0, nominal_cases=1)
-RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {  # private, and without privacy
+RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {  # private, and without; see above
     "compact": (
         Recipe(width=64, sampling_rate=0.5, rounds=6, steps=5, learning_rate=1e-2),
         Recipe(width=64, epsilon=0.0, rounds=10, learning_rate=1e-3),

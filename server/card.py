@@ -101,7 +101,7 @@ def _noisy(found: dict[str, Any]) -> str:
     value = _with_interval(found["c_within"] or {"value": None})
     return f"""C-index from noisy counts of {len(found["hospitals"])} hospitals: {value}. Its 95%
 interval covers both the sample of cases and the noise. Pairs that are close in time are left out,
-which makes it up to .02 larger than one of exact times."""
+which makes it larger than one of exact times: by .01 to .02 on drawn cases, see docs/privacy.md."""
 
 
 def _arms(manifest: dict[str, Any]) -> str:

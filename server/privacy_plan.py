@@ -78,8 +78,8 @@ def warnings_of(study: StudyConfig, cohorts: Mapping[str, int]) -> Iterator[str]
         if batch_of(study, cases) < SMALL_BATCH or ratio(study, cases) > MOST_NOISE:
             yield (
                 f"warning: {name} is small for this: {batch_of(study, cases):.1f} cases a step, "
-                f"noise {ratio(study, cases):.2f} of the largest signal (up to {MOST_NOISE:g} is "
-                "usual); its updates will be mostly noise"
+                f"noise {ratio(study, cases):.2f} of the largest signal a step can have (warned of "
+                f"above {MOST_NOISE:g}, or below {SMALL_BATCH:g} cases)"
             )
 
 

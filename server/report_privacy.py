@@ -19,8 +19,8 @@ NOT_YET = "The evaluated cases are told of once, after the last round."
 HOW = (
     "From two histograms of each hospital's evaluated cases, noise on every count. The interval "
     "covers both the sample of cases and the noise. Pairs of cases that are close in time are left "
-    "out, which makes C larger than one of exact times, by .01 to .02 on drawn cases. Survival is actuarial, by thirds "
-    "of the evaluated cases' risk; a dash is where too few are left to say."
+    "out, which makes C larger than one of exact times, by .01 to .02 on drawn cases. Survival is "
+    "actuarial, by thirds of the evaluated cases' risk; a dash is where too few are left to say."
 )
 
 

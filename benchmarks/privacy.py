@@ -2,7 +2,7 @@
 
 Drawn consortia of 300, 400 and 500 training cases, other seeds and cases than those of
 privacy_search.py. That search is not done: the recipe of compact is the best of its first stage,
-the other ones are a start. Each trained model is a file when it is done; a run started again goes on.
+the others are a start. Each trained model is a file when it is done; a run started again goes on.
 """
 
 import argparse

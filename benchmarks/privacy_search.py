@@ -130,7 +130,7 @@ def try_all(
     """Every recipe with every seed; what is on disk is read, the rest is computed."""
     wanted = [(recipe, seed) for recipe in recipes for seed in seeds]
     missing = [cell for cell in wanted if not cell_file(work, *cell).exists()]
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin_worker) as pool:
         tasks = {pool.submit(attempt, *cell): cell for cell in missing}
         for number, task in enumerate(as_completed(tasks), start=1):
             tried = task.result()
@@ -143,7 +143,8 @@ def try_all(
     return found
 
 
-def _begin() -> None:
+def begin_worker() -> None:
+    """One thread, and no longer than its parent."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle
     torch.set_num_threads(1)

@@ -29,9 +29,11 @@ from ghanet_model.processes import end_with_parent
 
 SEEDS = (1, 2, 3)  # of the search; figures are reported with others
 EPSILON = 3.0
-STARTS: Mapping[str, Recipe] = {
+STARTS: Mapping[str, Recipe] = {  # arms; the last two are what privacy is compared with
     "compact": Recipe(width=32, sampling_rate=0.5, rounds=6, steps=5, learning_rate=5e-3),
     "abmil": Recipe(preset="abmil", width=128, sampling_rate=0.5, rounds=6, steps=5),
+    "compact-off": Recipe(width=128, epsilon=0.0, rounds=10, learning_rate=1e-3),
+    "abmil-off": Recipe(preset="abmil", width=128, epsilon=0.0, rounds=10, learning_rate=1e-3),
 }
 
 
@@ -43,82 +45,76 @@ class Stage:
     changes: tuple[Mapping[str, Any], ...]
 
 
+def _sizes_and_rates(*pairs: tuple[int, float]) -> Stage:
+    changes = tuple({"width": width, "learning_rate": rate} for width, rate in pairs)
+    return Stage("width and learning rate", changes)
+
+
+SAMPLING = Stage(
+    "sampling rate, rounds and steps",  # each reads the cohort 15 times
+    tuple(
+        {"sampling_rate": q, "rounds": rounds, "steps": steps}
+        for q, rounds, steps in ((0.2, 15, 5), (0.5, 3, 10), (0.5, 6, 5), (0.5, 30, 1), (1.0, 3, 5))
+    ),
+)
+CLIPPING = Stage("clipping norm", tuple({"clipping_norm": norm} for norm in (0.1, 10.0)))
+GENES = Stage("gene loss", tuple({"gene_loss_weight": weight} for weight in (0.0, 1.0)))
+EPOCHS = Stage("rounds", tuple({"rounds": rounds} for rounds in (5, 20)))
+AGAIN = Stage("learning rate, again", tuple({"learning_rate": rate} for rate in (5e-3, 1e-2, 2e-2)))
 STAGES: Mapping[str, tuple[Stage, ...]] = {
-    preset: (
-        Stage(
-            "width and learning rate",
-            tuple({"width": width, "learning_rate": rate} for width, rate in sizes),
+    "compact": (
+        _sizes_and_rates(
+            *((width, rate) for width in (16, 32) for rate in (5e-3, 1e-2)),
+            *((width, rate) for width in (64, 128) for rate in (5e-3, 1e-2, 2e-2)),
         ),
-        Stage(
-            "sampling rate, rounds and steps",  # each reads the cohort 15 times
-            tuple(
-                {"sampling_rate": q, "rounds": rounds, "steps": steps}
-                for q, rounds, steps in (
-                    (0.2, 15, 5),
-                    (0.5, 3, 10),
-                    (0.5, 6, 5),
-                    (0.5, 30, 1),
-                    (1.0, 3, 5),
-                )
-            ),
+        SAMPLING,
+        CLIPPING,
+        GENES,
+        AGAIN,
+    ),
+    "abmil": (
+        _sizes_and_rates(
+            *((width, rate) for width in (32, 128) for rate in (2e-3, 5e-3, 1e-2)), (512, 2e-3)
         ),
-        Stage("clipping norm", tuple({"clipping_norm": norm} for norm in (0.1, 10.0))),
-        Stage("gene loss", tuple({"gene_loss_weight": weight} for weight in genes)),
-    )
-    for preset, sizes, genes in (
-        (
-            "compact",
-            (
-                (16, 5e-3),
-                (16, 1e-2),
-                (32, 5e-3),
-                (32, 1e-2),
-                (64, 5e-3),
-                (64, 1e-2),
-                (64, 2e-2),
-                (128, 5e-3),
-                (128, 1e-2),
-                (128, 2e-2),
-            ),
-            (0.0, 1.0),
-        ),
-        (
-            "abmil",
-            (
-                (32, 2e-3),
-                (32, 5e-3),
-                (32, 1e-2),
-                (128, 2e-3),
-                (128, 5e-3),
-                (128, 1e-2),
-                (512, 2e-3),
-            ),
-            (0.0, 1.0),
-        ),
-    )
+        SAMPLING,
+        CLIPPING,
+        GENES,
+        AGAIN,
+    ),
+    "compact-off": (_sizes_and_rates((64, 1e-3), (128, 3e-4), (128, 3e-3)), EPOCHS, GENES),
+    "abmil-off": (
+        _sizes_and_rates((32, 1e-3), (32, 3e-3), (128, 3e-4), (128, 3e-3)),
+        EPOCHS,
+        GENES,
+    ),
 }
 
 
 def search(options: argparse.Namespace) -> int:
     """Run what is left of the search, print its table, write it."""
-    presets = options.presets or list(STARTS)
+    arms = options.arms or list(STARTS)
     seeds = SEEDS[:1] if options.quick else SEEDS[: options.seeds]
     options.work.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
-    for preset in presets:
-        best = STARTS[preset]
+    for arm in arms:
+        best = STARTS[arm]
         if options.quick:
             best = replace(best, rounds=1, steps=1, sampling_rate=0.1, noise=1.0, width=16)
-        stages = STAGES[preset][:1] if options.quick else STAGES[preset]
+        stages = STAGES[arm][:1] if options.quick else STAGES[arm]
         for stage in stages:
             changes = stage.changes[:2] if options.quick else stage.changes
             recipes = list(dict.fromkeys([best, *(replace(best, **own) for own in changes)]))
             found = try_all(options.work, recipes, seeds, workers=options.workers)
             best = max(recipes, key=lambda recipe: fmean(t.selection for t in found[recipe]))
             rows += [
-                _row(stage, recipe, found[recipe], chosen=recipe == best) for recipe in recipes
+                {
+                    "arm": arm,
+                    "stage": stage.name,
+                    **_row(recipe, found[recipe], chosen=recipe == best),
+                }
+                for recipe in recipes
             ]
-            print(f"\n{preset}, {stage.name}\n\n{_table(rows, preset, stage)}", flush=True)
+            print(f"\n{arm}, {stage.name}\n\n{_table(rows, arm, stage)}", flush=True)
     if options.json:
         write_json(options.json, {"seeds": list(seeds), "epsilon": EPSILON, "rows": rows})
     return 0
@@ -155,9 +151,8 @@ def cell_file(work: Path, recipe: Recipe, seed: int) -> Path:
     return work / f"{sha256(canonical_json({**asdict(recipe), 'seed': seed}))[:20]}.json"
 
 
-def _row(stage: Stage, recipe: Recipe, tried: Sequence[Tried], *, chosen: bool) -> dict[str, Any]:
+def _row(recipe: Recipe, tried: Sequence[Tried], *, chosen: bool) -> dict[str, Any]:
     return {
-        "stage": stage.name,
         "chosen": chosen,
         **asdict(recipe),
         "parameters": tried[0].parameters,
@@ -167,7 +162,7 @@ def _row(stage: Stage, recipe: Recipe, tried: Sequence[Tried], *, chosen: bool) 
     }
 
 
-def _table(rows: Sequence[Mapping[str, Any]], preset: str, stage: Stage) -> str:
+def _table(rows: Sequence[Mapping[str, Any]], arm: str, stage: Stage) -> str:
     shown = ("width", "learning_rate", "clipping_norm", "sampling_rate", "rounds", "steps")
     body = [
         [
@@ -178,7 +173,7 @@ def _table(rows: Sequence[Mapping[str, Any]], preset: str, stage: Stage) -> str:
             "*" if row["chosen"] else "",
         ]
         for row in rows
-        if row["preset"] == preset and row["stage"] == stage.name
+        if row["arm"] == arm and row["stage"] == stage.name
     ]
     head = ["W", "rate of learning", "C", "q", "rounds", "steps", "genes", "parameters"]
     return markdown([[*head, "C-index", "by seed", "chosen"], *body])
@@ -189,7 +184,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="privacy_search.py", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--work", type=Path, required=True, help="folder of cells that are done")
-    add("--presets", nargs="+", choices=list(STARTS), help="default: all")
+    add("--arms", nargs="+", choices=list(STARTS), help="default: all")
     add("--seeds", type=int, default=len(SEEDS), help=f"default: {len(SEEDS)}")
     add("--workers", type=int, default=2, help="processes; default: 2")
     add("--quick", action="store_true", help="a few cells of one step, to see it run")

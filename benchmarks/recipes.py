@@ -6,8 +6,7 @@ alike: what a federation of a private study computes, without messages.
 
 import copy
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +21,7 @@ from consortium import (
 from ghanet_model.accounting import Charge, plan_noise
 from ghanet_model.network import Network, build_model, new_model
 from ghanet_model.private_training import Mechanism, train_privately
-from ghanet_model.sizes import PRESETS, GHANetConfig
+from ghanet_model.sizes import GHANetConfig
 from ghanet_model.study import PRV
 from ghanet_model.training import TrainingSettings, train
 from ghanet_model.weights import Arrays, load_weights, weights_of
@@ -53,19 +52,14 @@ class Recipe:
 
     def sizes(self) -> GHANetConfig:
         """The network."""
-        preset: Mapping[str, object] = PRESETS[self.preset]
-        config = GHANetConfig(
+        preset = GHANetConfig.preset(
+            self.preset,
             group_sizes=gene_sizes(),
             feature_width=FEATURE_WIDTH,
             time_bins=TIME_BINS,
             dropout=self.dropout,
-            **preset,  # type: ignore[arg-type]
         )
-        if not self.width or self.width == config.width:
-            return config
-        parts = ("width", "gate_width", "head_width", "bottleneck")
-        scaled = {n: max(1, getattr(config, n) * self.width // config.width) for n in parts}
-        return replace(config, **scaled)
+        return preset.scaled(self.width)
 
     def mechanism(self) -> Mechanism:
         """How each round is made private."""

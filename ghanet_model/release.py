@@ -64,13 +64,14 @@ class Release:
 
 def model_config(study: StudyConfig, panel: GenePanel) -> GHANetConfig:
     """The architecture that a study and its gene panel fix."""
-    return GHANetConfig.preset(
+    preset = GHANetConfig.preset(
         study.preset,
         group_sizes=panel.group_sizes,
         feature_width=study.feature_width,
         time_bins=study.time_bins,
         dropout=study.dropout,
     )
+    return preset.scaled(study.width)
 
 
 def make_release(manifest: dict[str, Any], weights: Arrays, card: str, *, key_file: Path) -> bytes:

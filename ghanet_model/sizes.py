@@ -1,6 +1,6 @@
 """Sizes of a network, and the presets that a study names."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from .errors import SettingsError
@@ -12,6 +12,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "compact": _COMPACT,  # for CPUs, and for privacy noise
     "abmil": {"kind": ABMIL},
 }
+_SCALED = ("width", "gate_width", "head_width", "bottleneck")  # with W, where a study gives it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,3 +70,10 @@ class GHANetConfig:
             raise SettingsError(f"model: no preset '{name}'", hint=f"use {', '.join(PRESETS)}")
         given: dict[str, Any] = {"feature_width": feature_width, "time_bins": time_bins}
         return cls(group_sizes=group_sizes, dropout=dropout, **given, **PRESETS[name])
+
+    def scaled(self, width: int) -> Self:
+        """The same with another W, which other widths follow in proportion; 0: as it is."""
+        if not width:
+            return self
+        sizes = {key: max(1, getattr(self, key) * width // self.width) for key in _SCALED}
+        return replace(self, **sizes)

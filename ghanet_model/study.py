@@ -41,6 +41,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
         lambda value: 1 <= value <= 65_536,
         "1 to 65536",
     ),
+    (("width",), lambda value: value == 0 or 8 <= value <= 1_024, "8 to 1024, or 0"),
     (("gene_selection_top",), lambda value: 1 <= value <= 65_536, "1 to 65536"),
     (("replicates",), lambda value: 1 <= value <= 5_000, "1 to 5000"),
     (("private_steps", "nominal_cases"), lambda value: 1 <= value <= 65_536, "1 to 65536"),
@@ -86,6 +87,7 @@ class StudyConfig:
     gene_selection_top: int = 50  # of top: genes per group, those with the smallest p
     feature_similarity: float = 0.5  # hospitals whose features are less like the others' are named
     preset: str = "published"
+    width: int = 0  # W; 0: the preset's. Other widths of the network follow in proportion
     rounds: int = 20
     local_epochs: int = 1
     batch_cases: int = 32  # cases per optimiser step

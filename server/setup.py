@@ -34,6 +34,7 @@ gene_types: [rnaseq, cnv]     # columns of gene tables are SYMBOL_rnaseq, SYMBOL
 gene_clip: 3.0                # gene values are clipped to -3 ... 3 robust standard deviations
 gene_selection: all           # fdr: genes that differ by outcome; top: the best of each group
 preset: published             # the paper's widths; compact: narrow; abmil: gated pooling only
+width: 0                      # W, numbers per patch inside the network; 0: the preset's
 rounds: 20
 local_epochs: 1               # passes over a hospital's cases per round
 batch_cases: 32               # cases per optimiser step

@@ -313,3 +313,14 @@ def test_presets():
     assert small_config().width == 64
     with pytest.raises(SettingsError, match="no network 'other'"):
         GHANetConfig(group_sizes=(1,), kind="other")
+
+
+@pytest.mark.parametrize("preset", ["published", "compact", "abmil"])
+def test_a_study_may_give_the_width(preset):
+    """The other widths follow in proportion; the preset's own is the preset."""
+    own = small_config(preset=preset)
+    half = own.scaled(own.width // 2)
+    assert (half.width, half.gate_width) == (own.width // 2, own.gate_width // 2)
+    assert (half.head_width, half.bottleneck) == (own.head_width // 2, own.bottleneck // 2)
+    assert own.scaled(own.width) == own == own.scaled(0)
+    new_model(own.scaled(8), seed=0)

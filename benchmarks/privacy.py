@@ -1,8 +1,8 @@
 """``benchmarks/privacy.py --work DIR``: what privacy costs, in C-index and in time.
 
-Drawn consortia of 300, 400 and 500 training cases, other seeds and cases than those of
-privacy_search.py. That search is not done: the recipe of compact is the best of its first stage,
-the others are a start. Each trained model is a file when it is done; a run started again goes on.
+Drawn consortia of 300, 400 and 500 training cases, other seeds and cases than those that
+privacy_search.py chose these recipes by, at epsilon 3; the others share its recipe. Each trained
+model is a file when it is done; a run started again goes on.
 """
 
 import argparse
@@ -44,14 +44,22 @@ EPSILONS = (8.0, 3.0, 1.0)
 PATCHES, COST_CASES, REPEATS = 4096, 6, 5
 MOST_COST = 1.1  # by --check: seconds of a clipped case over those of a plain one
 QUIET = Mechanism(1.0, 1.0, 1, noise=0.0, nominal_cases=1)
-RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {  # private, and without; see above
+RECIPES: Mapping[str, tuple[Recipe, Recipe]] = {  # private, and without; both by the search
     "compact": (
-        Recipe(width=64, sampling_rate=0.5, rounds=6, steps=5, learning_rate=1e-2),
-        Recipe(width=64, epsilon=0.0, rounds=10, learning_rate=1e-3),
+        Recipe(width=128, learning_rate=1e-2, gene_loss_weight=0.0),
+        Recipe(width=128, epsilon=0.0, rounds=10, learning_rate=1e-3),
     ),
     "abmil": (
-        Recipe(preset="abmil", width=128, sampling_rate=0.5, rounds=6, steps=5),
-        Recipe(preset="abmil", width=128, epsilon=0.0, rounds=10, learning_rate=1e-3),
+        Recipe(
+            preset="abmil",
+            width=32,
+            learning_rate=2e-2,
+            gene_loss_weight=0.0,
+            sampling_rate=0.5,
+            rounds=6,
+            steps=5,
+        ),
+        Recipe(preset="abmil", width=128, epsilon=0.0, rounds=20, learning_rate=3e-3),
     ),
 }
 

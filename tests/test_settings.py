@@ -184,6 +184,7 @@ OTHER = {
     "train_alone": True,
     "replicates": 99,
     "preset": "compact",
+    "width": 64,
     "rounds": 3,
     "local_epochs": 2,
     "batch_cases": 8,

@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/python deploy/demo/run.py demo $(if $(PRIVACY),--privacy $(PRIVACY))
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check $(SOURCES)

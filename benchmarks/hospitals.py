@@ -58,7 +58,7 @@ class Place:
     def facts(self) -> FeatureFacts:
         """Encoder and width, as the first of its feature files says."""
         found = find_features(self.folder / "features")
-        return inspect_features(found.path / f"{min(found.stems)}.h5", where=self.name)
+        return inspect_features(found.path_of(min(found.stems)), where=self.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,6 +39,7 @@ class SiteBags(Sequence[Bag]):
                 tuple(features.file_of(s.slide_id, where=s.where) for s in case.slides),
                 width=study.feature_width,
                 encoder=study.encoder,
+                extraction=study.extraction,
             )
             for case in cases
         ]
@@ -70,7 +71,13 @@ class SiteBags(Sequence[Bag]):
 def _read(files: CaseFiles, where: Sequence[str]) -> Tensor:
     """Features of all slides of a case, in the order of the table."""
     slides = [
-        read_features(path, width=files.width, encoder=files.encoder, where=row)
+        read_features(
+            path,
+            width=files.width,
+            encoder=files.encoder,
+            where=row,
+            extraction=files.extraction,
+        )
         for path, row in zip(files.paths, where, strict=True)
     ]
     return pack(slides, pin=False)

@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from torch import Tensor
 
+from ghanet_model.extraction import Extraction
+
 MEGABYTE = 1_000_000
 Stamp: TypeAlias = tuple[int, ...]  # mtime and ctime in ns, size in bytes, inode
 
@@ -19,6 +21,7 @@ class CaseFiles:
     paths: tuple[Path, ...]
     width: int
     encoder: str
+    extraction: Extraction | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,29 +1,38 @@
-"""Feature files of CLAM and TRIDENT, read as they are. Never pickle, never a slide's name in words.
+"""Features of slides as CLAM, TRIDENT, STAMP and slideflow write them, and what a study needs.
 
-CLAM      DIR/h5_files/SLIDE.h5
-TRIDENT   DIR/20x_256px_0px_overlap/features_ENCODER/SLIDE.h5
-
-Both hold ``features`` (N, D) and ``coords`` (N, 2). ``where`` says in which row a file is listed.
-A folder or file may be a symbolic link; what a file itself links to is not read, see ``h5``.
+``feature_folders`` finds the files, ``feature_h5`` and ``pt`` open them. ``where`` says in which
+row a file is listed; no message names a slide. Nothing in a file is ever run, and what a file
+links to is not read; the file itself may be a symbolic link.
 """
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 import torch
 
 from ghanet_model.errors import FeaturesError
+from ghanet_model.extraction import Extraction
 
-from .h5 import opened, own_object, require_stored, unfinished
+from .feature_file import Numbers, Stored
+from .feature_folders import FeatureFolder, find_features
+from .feature_h5 import opened_h5
+from .pt import opened_pt
 
-MOST_PATCHES, MOST_WIDTH = 2_000_000, 2**16
-_BLOCK = 16_384  # patches looked at in one go
-_TRIDENT = re.compile(r"features_.+")
+__all__ = (
+    "FeatureFacts",
+    "FeatureFolder",
+    "find_features",
+    "inspect_features",
+    "read_features",
+    "require_fit",
+    "slide_stem",
+)
+
+MOST_DEVIATION = 0.25  # of the patches' side from the study's
+_AGAIN = "extract the features again with the study's encoder"
 _SLIDE_SUFFIXES = (
     ".ome.tiff", ".ome.tif", ".tiff", ".tif", ".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu",
     ".bif", ".svslide", ".dcm", ".czi", ".isyntax", ".qptiff", ".h5",
@@ -42,99 +51,20 @@ def slide_stem(slide_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureFolder:
-    """A folder with one feature file per slide."""
-
-    kind: str  # clam or trident
-    path: Path
-    stems: frozenset[str] = field(repr=False)  # slides that have a file
-    unfinished: frozenset[str] = field(default=frozenset(), repr=False)  # of these, half written
-
-    def file_of(self, slide_id: str, *, where: str) -> Path:
-        """The file of a slide.
-
-        Raises:
-            FeaturesError: there is none, or its writer has not finished.
-        """
-        if slide_id in self.unfinished:
-            raise unfinished(where)
-        if slide_id not in self.stems:  # also keeps '../' out of paths
-            raise FeaturesError(
-                f"{where}: no feature file", hint="extract its features, or drop the row"
-            )
-        return self.path_of(slide_id)
-
-    def path_of(self, slide_id: str) -> Path:
-        """Where a slide's file would be."""
-        return self.path / f"{slide_id}.h5"
-
-
-@dataclass(frozen=True, slots=True)
 class FeatureFacts:
     """What one feature file holds."""
 
     patches: int  # N
     width: int  # D
-    encoder: str | None  # as the file says; CLAM files say nothing
+    encoder: str | None  # as the file says; CLAM and slideflow say nothing
     bad_patches: int  # patches with NaN or infinity
+    encoder_sha256: str | None = None  # of the encoder's file; only our own files say it
+    patch_microns: float | None = None  # side of a patch on the slide, where the file tells
 
     @property
     def finite(self) -> bool:
         """Whether every number is one."""
         return self.bad_patches == 0
-
-
-def find_features(folder: Path) -> FeatureFolder:
-    """The one feature folder at or below ``folder``.
-
-    Raises:
-        FeaturesError: none, several, or a kind that cannot be used.
-    """
-    if not folder.is_dir():
-        raise FeaturesError("features: folder not found", hint="see 'features' in site.yaml")
-    found = [candidate for candidate in _candidates(folder) if candidate.stems]
-    if len(found) > 1:
-        names = ", ".join(str(one.path.relative_to(folder)) for one in found)
-        raise FeaturesError(
-            f"features: {len(found)} feature folders: {names}",
-            hint="name one of them as 'features' in site.yaml",
-        )
-    if not found:
-        raise FeaturesError("features: no feature files", hint=_hint_for_none(folder))
-    return found[0]
-
-
-def _candidates(folder: Path) -> Iterator[FeatureFolder]:
-    for path in (folder, folder / "h5_files"):
-        if path.name == "h5_files" and path.is_dir():
-            done = _stems(path.parent / "pt_files", "pt")  # CLAM writes the .pt last
-            stems = _stems(path, "h5")
-            short = stems - done if done else frozenset()
-            yield FeatureFolder("clam", path, stems, _marked(path) | short)
-    below = (*folder.glob("features_*"), *folder.glob("*x_*px_*px_overlap/features_*"))
-    here = (folder,) if _TRIDENT.fullmatch(folder.name) else ()
-    for path in (*here, *sorted(below)):
-        yield FeatureFolder("trident", path, _stems(path, "h5"), _marked(path))
-
-
-def _stems(folder: Path, suffix: str) -> frozenset[str]:
-    return frozenset(p.stem for p in folder.glob(f"*.{suffix}") if not p.name.startswith("."))
-
-
-def _marked(folder: Path) -> frozenset[str]:
-    """Slides with SLIDE.h5.lock, SLIDE.lock, SLIDE.h5.part or SLIDE.part: still being written."""
-    marks = _stems(folder, "lock") | _stems(folder, "part")
-    return frozenset(mark.removesuffix(".h5") for mark in marks)
-
-
-def _hint_for_none(folder: Path) -> str:
-    if any(folder.glob("**/slide_features_*")):
-        return "slide-level features cannot be used: extract patch features"
-    if any(folder.glob("**/*_patches.h5")) or any(folder.glob("patches/*.h5")):
-        return "there are coordinates only: run feature extraction first"
-    if any(folder.glob("**/pt_files")):
-        return "there are .pt files only, which are not read: keep CLAM's h5_files"
-    return "point 'features' in site.yaml to a CLAM folder (h5_files) or a TRIDENT job folder"
 
 
 def inspect_features(path: Path, *, where: str) -> FeatureFacts:
@@ -143,32 +73,40 @@ def inspect_features(path: Path, *, where: str) -> FeatureFacts:
     Raises:
         FeaturesError: the file cannot be used whatever the study.
     """
-    with opened(path, where) as file:
-        features = _dataset(file, path, where)
-        patches, width = features.shape[-2:]
-        bad = 0
-        for start in range(0, patches, _BLOCK):
-            rows = slice(start, start + _BLOCK)
-            bad += _bad_patches(features[(0, rows) if features.ndim == 3 else rows])
-        return FeatureFacts(int(patches), int(width), _encoder(file, where), bad)
+    with _opened(path, where) as stored:
+        return _facts(stored, bad_patches=sum(map(_bad_patches, stored.blocks())))
 
 
-def require_fit(facts: FeatureFacts, *, width: int, encoder: str, where: str) -> None:
+def require_fit(
+    facts: FeatureFacts,
+    *,
+    width: int,
+    encoder: str,
+    where: str,
+    extraction: Extraction | None = None,
+) -> None:
     """Refuse features that are not those of the study.
 
+    Args:
+        facts: of the file.
+        width: of the study, D.
+        encoder: of the study.
+        where: the row that lists the file.
+        extraction: how the study cuts and encodes; None: of no interest.
+
     Raises:
-        FeaturesError: another encoder, another width, or numbers that are none.
+        FeaturesError: another encoder, width or size of patches, or numbers that are none.
     """
     if facts.encoder not in (None, encoder):
         raise FeaturesError(
-            f"{where}: made by encoder '{facts.encoder}', the study uses '{encoder}'",
-            hint="extract the features again with the study's encoder",
+            f"{where}: made by encoder '{facts.encoder}', the study uses '{encoder}'", hint=_AGAIN
         )
     if facts.width != width:
         raise FeaturesError(
-            f"{where}: {facts.width} numbers per patch, the study has {width}",
-            hint="extract the features again with the study's encoder",
+            f"{where}: {facts.width} numbers per patch, the study has {width}", hint=_AGAIN
         )
+    if extraction is not None:
+        _require_extraction(facts, extraction, where)
     if facts.bad_patches:
         raise FeaturesError(
             f"{where}: NaN or infinity in {facts.bad_patches} of {facts.patches} patches",
@@ -176,65 +114,56 @@ def require_fit(facts: FeatureFacts, *, width: int, encoder: str, where: str) ->
         )
 
 
-def read_features(path: Path, *, width: int, encoder: str, where: str) -> torch.Tensor:
+def _require_extraction(facts: FeatureFacts, extraction: Extraction, where: str) -> None:
+    found, wanted = facts.encoder_sha256, extraction.sha256
+    if found and wanted and found != wanted:
+        raise FeaturesError(
+            f"{where}: made by an encoder file {found[:16]}, the study's is {wanted[:16]}",
+            hint=_AGAIN,
+        )
+    side, microns = facts.patch_microns, extraction.microns
+    if side is not None and abs(side - microns) > MOST_DEVIATION * microns:
+        raise FeaturesError(
+            f"{where}: patches are {side:.4g} microns wide, the study's are {microns:.4g}",
+            hint="extract again with the study's patch size, or ask the coordinator",
+        )
+
+
+def read_features(
+    path: Path, *, width: int, encoder: str, where: str, extraction: Extraction | None = None
+) -> torch.Tensor:
     """Features of one slide (N, D), in the float type of the file.
 
     Raises:
         FeaturesError: the file is missing, damaged, or not what the study needs.
     """
-    with opened(path, where) as file:
-        features = _dataset(file, path, where)
-        patches, found = features.shape[-2:]
-        facts = FeatureFacts(int(patches), int(found), _encoder(file, where), 0)
-        require_fit(facts, width=width, encoder=encoder, where=where)  # before they fill memory
-        values = features[...].reshape(patches, found)
+    with _opened(path, where) as stored:
+        facts = _facts(stored, bad_patches=0)
+        require_fit(facts, width=width, encoder=encoder, where=where, extraction=extraction)
+        values = stored.whole()  # only now: they may fill memory
     facts = replace(facts, bad_patches=_bad_patches(values))
-    require_fit(facts, width=width, encoder=encoder, where=where)
+    require_fit(facts, width=width, encoder=encoder, where=where, extraction=extraction)
     return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False))
 
 
-def _dataset(file: h5py.File, path: Path, where: str) -> Any:
-    """The patch features of a file, of a shape and type that can be used, all of them there."""
-    features, coords = (own_object(file, name, where) for name in ("features", "coords"))
-    if not isinstance(features, h5py.Dataset):
-        names = set(file)
-        only = "imgs" if "imgs" in names else "coords" if "coords" in names else ""
-        what = f"holds {only} but no features" if only else "has no dataset 'features'"
-        hint = "run feature extraction first" if only else "CLAM and TRIDENT write one"
-        raise FeaturesError(f"{where}: {what}", hint=hint)
-    shape: tuple[int, ...] = features.shape or ()
-    if 0 in shape:
-        raise FeaturesError(f"{where}: no patches", hint="was tissue found on this slide?")
-    flat = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
-    if len(flat) != 2:
-        raise FeaturesError(
-            f"{where}: features have {len(shape)} axes, expected patches and width",
-            hint="slide-level features cannot be used: extract patch features",
-        )
-    if features.dtype.kind != "f" or features.dtype.itemsize > 8:
-        raise FeaturesError(f"{where}: features are {features.dtype}, expected float numbers")
-    if flat[0] > MOST_PATCHES:
-        raise FeaturesError(
-            f"{where}: {flat[0]} patches, more than {MOST_PATCHES}", hint="use larger patches"
-        )
-    if flat[1] > MOST_WIDTH:
-        raise FeaturesError(f"{where}: {flat[1]} numbers per patch, more than {MOST_WIDTH}")
-    if isinstance(coords, h5py.Dataset) and (coords.shape or ())[-2:-1] != flat[:1]:
-        raise FeaturesError(f"{where}: features and coords are not equally many")
-    require_stored(features, path, where)
-    return features
+@contextmanager
+def _opened(path: Path, where: str) -> Iterator[Stored]:
+    reader = opened_pt if path.suffix == ".pt" else opened_h5
+    with reader(path, where) as stored:
+        yield stored
 
 
-def _encoder(file: h5py.File, where: str) -> str | None:
-    """The encoder that the file names, if it does."""
-    holders = (own_object(file, name, where) for name in ("features", "coords"))
-    for holder in (*holders, file):
-        named = holder.attrs.get("encoder") if holder is not None else None
-        named = named.decode(errors="replace") if isinstance(named, bytes) else named
-        if isinstance(named, str) and named not in ("", "None"):
-            return named[:100]
-    return None
+def _facts(stored: Stored, *, bad_patches: int) -> FeatureFacts:
+    origin = stored.origin
+    return FeatureFacts(
+        stored.patches,
+        stored.width,
+        origin.encoder,
+        bad_patches,
+        origin.encoder_sha256,
+        origin.patch_microns,
+    )
 
 
-def _bad_patches(values: Any) -> int:
+def _bad_patches(values: Numbers) -> int:
     return int((~np.isfinite(values).all(axis=-1)).sum())

@@ -6,14 +6,17 @@ there, or hold a chunk that inflates a thousandfold. Each of these is refused be
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from ghanet_model.errors import FeaturesError
+
+from .feature_file import AGAIN, absent, damaged, require_settled, unfinished
 
 FREE = 64 * 2**20  # bytes that any file may ask for
 MOST_RATIO = 20  # beyond them: bytes in memory for a byte of the file; gzip reaches 1.3 on features
@@ -26,35 +29,16 @@ _FILTERS = _PACKERS | {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 @contextmanager
 def opened(path: Path, where: str) -> Iterator[h5py.File]:
     """An open file; whatever HDF5 finds wrong with it, now or while reading, becomes one error."""
-    names = (f"{base}.{mark}" for base in (path.name, path.stem) for mark in ("lock", "part"))
-    if any((path.parent / name).exists() for name in names):
-        raise unfinished(where)
-    if path.exists() and not path.is_file():  # a pipe would keep us waiting
-        raise _damaged(where)
+    require_settled(path, "HDF5", where)
     try:
         with h5py.File(path, "r", rdcc_nbytes=0) as file:  # each chunk is read once: keep none
             yield file
     except FileNotFoundError:
-        raise FeaturesError(f"{where}: no feature file", hint="extract it") from None
+        raise absent(where) from None
     except BlockingIOError:
         raise unfinished(where) from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, zlib.error):
-        raise _damaged(where) from None
-
-
-def _damaged(where: str) -> FeaturesError:
-    return FeaturesError(
-        f"{where}: the file is damaged, cut short or not HDF5",
-        hint="extract the features of this slide again",
-    )
-
-
-def unfinished(where: str) -> FeaturesError:
-    """The error of a file that is still being written."""
-    return FeaturesError(
-        f"{where}: the feature file is not finished",
-        hint="wait for feature extraction; if it stopped, delete .lock and .part, run it again",
-    )
+        raise damaged("HDF5", where) from None
 
 
 def own_object(file: h5py.File, name: str, where: str) -> Any:
@@ -76,6 +60,33 @@ def own_object(file: h5py.File, name: str, where: str) -> Any:
     return found
 
 
+def holders(file: h5py.File, names: Sequence[str], where: str) -> tuple[Any, ...]:
+    """What may carry attributes: the objects of these names that are there, then the file."""
+    found = (own_object(file, name, where) for name in names)
+    return (*(one for one in found if one is not None), file)
+
+
+def text(holders: Sequence[Any], name: str) -> str | None:
+    """The first that ``holders`` say of ``name`` in words; '' and 'None' say nothing."""
+    for said in _said(holders, name):
+        words = said.decode(errors="replace") if isinstance(said, bytes) else said
+        if isinstance(words, str) and words not in ("", "None"):
+            return words[:100]
+    return None
+
+
+def number(holders: Sequence[Any], name: str) -> float | None:
+    """The first number above 0 that ``holders`` say of ``name``."""
+    for said in map(np.asarray, _said(holders, name)):
+        if said.size == 1 and said.dtype.kind in "iuf" and 0 < said.item() < math.inf:
+            return float(said.item())
+    return None
+
+
+def _said(holders: Sequence[Any], name: str) -> Iterator[Any]:
+    return (one.attrs[name] for one in holders if name in one.attrs)
+
+
 def require_stored(features: h5py.Dataset, path: Path, where: str) -> None:
     """Refuse a dataset that claims more than its file holds.
 
@@ -87,10 +98,7 @@ def require_stored(features: h5py.Dataset, path: Path, where: str) -> None:
     stored = min(features.id.get_storage_size(), path.stat().st_size)
     filters = _filters(features)
     if stored < (claimed if not filters else 1):
-        raise FeaturesError(
-            f"{where}: not all features were written",
-            hint="extract the features of this slide again",
-        )
+        raise FeaturesError(f"{where}: not all features were written", hint=AGAIN)
     if not set(filters) <= _FILTERS or sum(one in _PACKERS for one in filters) > 1:
         raise FeaturesError(
             f"{where}: packed in a way that is not read", hint="use gzip, lzf or no compression"
@@ -125,5 +133,5 @@ def _require_plain_chunks(features: h5py.Dataset, size: int, where: str) -> None
 def _grows(where: str) -> FeaturesError:
     return FeaturesError(
         f"{where}: the file is packed so that it grows beyond measure on reading",
-        hint="extract the features of this slide again, without compression",
+        hint=f"{AGAIN}, without compression",
     )

@@ -8,6 +8,7 @@ GHANetError
 ├── CohortError        clinical, slides and outcome tables
 ├── GenesError         gene tables and panels
 ├── FeaturesError      feature files
+├── SlideError         slide images and patch encoders
 ├── WeightsError       weights and updates that do not fit
 ├── BehindError        a change of weights that are not held here
 ├── TrainingError      a round that cannot be trained or has too few sites
@@ -74,6 +75,12 @@ class FeaturesError(GHANetError):
     """A feature file is missing, damaged or of another encoder."""
 
     code = "features"
+
+
+class SlideError(GHANetError):
+    """A slide image cannot be read or cut, or an encoder cannot be used."""
+
+    code = "slides"
 
 
 class WeightsError(GHANetError):

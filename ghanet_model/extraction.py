@@ -7,6 +7,7 @@ from .errors import SettingsError
 
 HANDCRAFTED = "handcrafted-v1"  # the encoder that needs no weights
 DEMONSTRATION = "demonstration encoder: hand-made numbers that no study has shown to be of use"
+LEAST_MPP, MOST_MPP = 0.05, 20.0  # microns per pixel of a slide; no scanner is finer or coarser
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -51,7 +52,7 @@ class Extraction:
         return self.pixels * self.mpp
 
 
-def terms(encoder: str, extraction: Extraction) -> str:
+def encoder_terms(encoder: str, extraction: Extraction) -> str:
     """What a release, and who reads its answers, must say of the encoder."""
     if encoder == HANDCRAFTED:
         return DEMONSTRATION

@@ -4,11 +4,12 @@ import dataclasses
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
+from .extraction import Extraction
 from .files import canonical_json, sha256
 from .groups import NAME_HINT, Groups, is_groups_name, read_groups
 from .scaling_file import GeneScaling, read_scaling
@@ -80,6 +81,7 @@ class StudyConfig:
     time_bin_edges: tuple[float, ...]  # months; K = edges + 1 bins, the last one open
     gene_groups: str  # CSV or GMT file beside study.yaml; a name only, not part of the digest
     groups: Groups  # (group, symbols), from gene_groups
+    extraction: Extraction = field(default_factory=Extraction)  # how slides become features
     gene_types: tuple[str, ...] = ("rnaseq", "cnv", "mut")
     gene_clip: float = 3.0  # values are clipped to +-this, in robust standard deviations
     gene_selection: str = ALL  # genes to learn: all; fdr: by Benjamini-Hochberg; top: per group

@@ -1,6 +1,6 @@
-"""Feature files: CLAM and TRIDENT as they are, other or damaged files refused, no slide named."""
+"""Feature files in HDF5: read as they are, refused where they do not fit, no slide named."""
 
-import re
+import os
 from pathlib import Path
 
 import h5py
@@ -8,21 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from client import features
+from client import feature_h5
 from client.features import (
     FeatureFacts,
-    FeatureFolder,
     find_features,
     inspect_features,
     read_features,
-    require_fit,
     slide_stem,
 )
 from ghanet_model.errors import FeaturesError
 
 SLIDE = "CANARY-SLIDE.0AB1"
 WHERE = "features of slides.csv row 3"
-JOB = "20x_256px_0px_overlap"
 
 
 def values_of(patches: int = 5, width: int = 4, kind: type = np.float32) -> np.ndarray:
@@ -66,95 +63,6 @@ def test_stem_keeps_dots_that_are_no_suffix(slide_id, stem):
     assert slide_stem(slide_id) == stem
 
 
-@pytest.mark.parametrize("below", ["", "h5_files"])
-def test_clam_folder_is_found(tmp_path, below):
-    """A CLAM folder, or its h5_files, is found."""
-    write(tmp_path / "h5_files" / f"{SLIDE}.h5")
-    found = find_features(tmp_path / below)
-    assert (found.kind, found.path, found.stems) == ("clam", tmp_path / "h5_files", {SLIDE})
-
-
-@pytest.mark.parametrize("below", ["", JOB, f"{JOB}/features_enc-v1"])
-def test_trident_folder_is_found(tmp_path, below):
-    """A TRIDENT job, its overlap folder, or its features folder is found."""
-    place = tmp_path / JOB / "features_enc-v1"
-    write(place / f"{SLIDE}.h5")
-    write(tmp_path / JOB / "patches" / f"{SLIDE}_patches.h5")
-    found = find_features(tmp_path / below)
-    assert (found.kind, found.path, found.stems) == ("trident", place, {SLIDE})
-
-
-def test_several_folders_are_listed(tmp_path):
-    """Which features to use is never guessed."""
-    for encoder in ("uni", "conch"):
-        write(tmp_path / JOB / f"features_{encoder}" / "a.h5")
-    with pytest.raises(FeaturesError, match="2 feature folders") as caught:
-        find_features(tmp_path)
-    assert f"{JOB}/features_conch, {JOB}/features_uni" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        (f"{JOB}/slide_features_titan/a.h5", "slide-level"),
-        (f"{JOB}/patches/a_patches.h5", "run feature extraction first"),
-        ("patches/a.h5", "run feature extraction first"),
-        ("pt_files/a.pt", "not read"),
-        ("other.txt", "CLAM folder"),
-    ],
-)
-def test_folder_without_features_says_what_it_is(tmp_path, name, hint):
-    """A folder of another kind is refused with what to do about it."""
-    path = tmp_path / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch()
-    with pytest.raises(FeaturesError, match="no feature files") as caught:
-        find_features(tmp_path)
-    assert hint in caught.value.hint
-
-
-def test_folder_that_is_not_there(tmp_path):
-    """A missing folder is told as such."""
-    with pytest.raises(FeaturesError, match="folder not found"):
-        find_features(tmp_path / "absent")
-
-
-def test_file_of_a_slide(tmp_path):
-    """A slide's file is found by its name."""
-    path = write(tmp_path / "h5_files" / f"{SLIDE}.h5")
-    assert find_features(tmp_path).file_of(SLIDE, where=WHERE) == path
-
-
-@pytest.mark.parametrize("slide", ["CANARY-OTHER", "../CANARY", "CANARY" * 99, "CANARY\0"])
-def test_slide_without_file(tmp_path, slide):
-    """A slide that has no file in the folder, or tries to leave it, is refused by row."""
-    folder = FeatureFolder("clam", tmp_path, frozenset({"a"}))
-    with pytest.raises(FeaturesError, match=f"^{WHERE}: no feature file$"):
-        folder.file_of(slide, where=WHERE)
-
-
-@pytest.mark.parametrize("mark", [".h5.lock", ".lock", ".h5.part", ".part"])
-def test_file_being_written_is_refused(tmp_path, mark):
-    """A lock or part beside a file says that it is not finished, when listed and when read."""
-    path = write(tmp_path / "h5_files" / f"{SLIDE}.h5")
-    (path.parent / f"{SLIDE}{mark}").touch()
-    with pytest.raises(FeaturesError, match="not finished"):
-        find_features(tmp_path).file_of(SLIDE, where=WHERE)
-    assert "not finished" in refused(path)
-
-
-def test_clam_file_without_pt_is_unfinished(tmp_path):
-    """CLAM writes the .pt last: a slide without one, where others have it, was interrupted."""
-    for stem in ("a", "b"):
-        write(tmp_path / "h5_files" / f"{stem}.h5")
-    (tmp_path / "pt_files").mkdir()
-    (tmp_path / "pt_files" / "a.pt").touch()
-    found = find_features(tmp_path)
-    assert found.file_of("a", where=WHERE).exists()
-    with pytest.raises(FeaturesError, match="not finished"):
-        found.file_of("b", where=WHERE)
-
-
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, ">f4"])
 def test_features_are_read_exactly(tmp_path, kind):
     """All float types are read, float16 stays float16."""
@@ -183,7 +91,7 @@ def test_facts_of_a_file(tmp_path):
 
 def test_facts_are_counted_over_blocks(tmp_path, monkeypatch):
     """Reading in blocks misses no patch."""
-    monkeypatch.setattr(features, "_BLOCK", 2)
+    monkeypatch.setattr(feature_h5, "BLOCK", 2)
     values = values_of(5)
     values[[0, 4]] = np.nan
     assert inspect_features(write(tmp_path / "a.h5", values), where=WHERE).bad_patches == 2
@@ -216,7 +124,7 @@ def test_truncated_file(tmp_path, share):
     [
         (["imgs", "coords"], "holds imgs but no features | run feature extraction first"),
         (["coords"], "holds coords but no features | run feature extraction first"),
-        (["feats"], "has no dataset 'features'"),
+        (["marker_embeddings"], "has no dataset 'features'"),
     ],
 )
 def test_file_of_another_kind(tmp_path, names, what):
@@ -288,16 +196,25 @@ def test_file_that_names_no_encoder(tmp_path, name):
     assert read_features(path, width=4, encoder="enc-v1", where=WHERE).shape == (5, 4)
 
 
-def test_fit_names_both_widths():
-    """Who mends a width needs both numbers."""
-    expected = re.escape(f"{WHERE}: 8 numbers per patch, the study has 4")
-    with pytest.raises(FeaturesError, match=expected):
-        require_fit(FeatureFacts(1, 8, None, 0), width=4, encoder="e", where=WHERE)
-
-
 def test_no_pickle_is_read(tmp_path):
-    """A .pt beside the .h5 is never opened: a folder of them alone has no features."""
+    """A .pt among .h5 files is no file of that folder; one that would run code runs none."""
     (tmp_path / "h5_files").mkdir()
     torch.save(torch.ones(3, 4), tmp_path / "h5_files" / "a.pt")
     with pytest.raises(FeaturesError, match="no feature files"):
         find_features(tmp_path)
+    torch.save(Malicious(tmp_path / "ran"), tmp_path / "a.pt")
+    with pytest.raises(FeaturesError, match="more than a tensor: never loaded"):
+        read_features(tmp_path / "a.pt", width=4, encoder="e", where=WHERE)
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "a.pt", weights_only=False)  # it would have
+    assert (tmp_path / "ran").exists()
+
+
+class Malicious:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.system, (f"touch {self.path}",)

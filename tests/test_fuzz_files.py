@@ -17,6 +17,7 @@ from test_checkpoint import write as write_run
 from test_release import Maker
 
 from client.features import inspect_features, read_features
+from client.places import read_places
 from client.tables import read_table
 from ghanet_model.errors import FeaturesError, ReleaseError
 from ghanet_model.release import MAX_BYTES, read_release
@@ -49,8 +50,9 @@ def write(path: Path, fill: Callable[[h5py.File], object]) -> Path:
 
 
 def features_of(path: Path) -> None:
-    """Read the features, and inspect them."""
+    """Read the features and their places, and inspect them."""
     is_read(inspect_features, path, where=WHERE)
+    is_read(read_places, path, where=WHERE)
     read_features(path, width=4, encoder="enc-v1", where=WHERE)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ghanet_model.errors import SettingsError
+from ghanet_model.extraction import Extraction
 from ghanet_model.settings import read_settings
 from ghanet_model.study import FILES, STUDY_FILE, StudyConfig, read_study
 
@@ -171,6 +172,7 @@ OTHER = {
     "name": "other",
     "encoder": "enc-v2",
     "feature_width": 16,
+    "extraction": Extraction(pixels=128),
     "time_bin_edges": (12.0, 36.0),
     "groups": (("first", ("A",)),),
     "gene_types": ("rnaseq",),

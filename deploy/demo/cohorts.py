@@ -4,14 +4,23 @@ Three hospitals have slides and genes, one has slides only; each stains a little
 patch features are drawn, not extracted; nothing here describes a patient.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .slides import Stain, draw_slide
+from .tiff import write_slide
+
+ARCHIVE = "slides"  # folder of slide files
+MPP = 1.0  # microns per pixel of the slides
 WIDTH = 64  # D of the drawn features
 ENCODER = "demo-v1"
 FEATURES = f"features/20x_256px_0px_overlap/features_{ENCODER}"  # as TRIDENT names it
@@ -38,10 +47,10 @@ class Hospital:
 
 
 HOSPITALS = (
-    Hospital("hospital-a", 240, has_genes=True),
-    Hospital("hospital-b", 180, has_genes=True),
-    Hospital("hospital-c", 150, has_genes=True),
-    Hospital("hospital-d", 120, has_genes=False),
+    Hospital("hospital-a", 150, has_genes=True),
+    Hospital("hospital-b", 120, has_genes=True),
+    Hospital("hospital-c", 105, has_genes=True),
+    Hospital("hospital-d", 75, has_genes=False),
 )
 
 
@@ -65,8 +74,36 @@ def make_world(rng: np.random.Generator) -> World:
 
 
 def write_hospital(folder: Path, hospital: Hospital, world: World, *, seed: int) -> None:
-    """Write one hospital's tables and features."""
+    """Write one hospital's tables and features, as if an encoder had seen its slides."""
     rng = np.random.default_rng(seed)
+    activity, stain = _write_tables(folder, hospital, world, rng, seed=seed)
+    for name, slide, active in _slides(folder, activity, rng):
+        _write_features(folder / FEATURES / f"{name}-{slide}.h5", active, world, stain, rng)
+
+
+def write_archive(folder: Path, hospital: Hospital, world: World, *, seed: int) -> None:
+    """Write one hospital's tables and slides, by as many processes as there are cores."""
+    rng = np.random.default_rng(seed)
+    activity, _ = _write_tables(folder, hospital, world, rng, seed=seed)
+    stain = Stain.drawn(rng)
+    wanted = [
+        (folder / ARCHIVE / f"{name}-{slide}.tiff", active, stain, [seed, number])
+        for number, (name, slide, active) in enumerate(_slides(folder, activity, rng))
+    ]
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        list(pool.map(_draw, wanted, chunksize=8))
+
+
+def _draw(wanted: tuple[Path, NDArray[np.float64], Stain, list[int]]) -> None:
+    path, active, stain, seed = wanted
+    cv2.setNumThreads(1)
+    write_slide(path, draw_slide(active, stain, np.random.default_rng(seed), mpp=MPP), mpp=MPP)
+
+
+def _write_tables(
+    folder: Path, hospital: Hospital, world: World, rng: np.random.Generator, *, seed: int
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Clinical and gene table; the activities (6,) of each case, and the hospital's stain."""
     names = [f"{hospital.name[-1].upper()}{number:04d}" for number in range(hospital.cases)]
     activity = rng.standard_normal((hospital.cases, len(GROUPS)))  # (cases, groups)
     stain = 0.3 * rng.standard_normal(WIDTH)
@@ -76,11 +113,18 @@ def write_hospital(folder: Path, hospital: Hospital, world: World, *, seed: int)
     clinical.to_csv(folder / "clinical.csv", index=False)
     if hospital.has_genes:
         _genes(names, activity, world, rng).to_csv(folder / "genes.csv", index=False)
+    return dict(zip(names, activity, strict=True)), stain
+
+
+def _slides(
+    folder: Path, activity: dict[str, NDArray[np.float64]], rng: np.random.Generator
+) -> Iterator[tuple[str, int, NDArray[np.float64]]]:
+    """Case, number and activities of each slide; then the table of slides is written."""
     rows = []
-    for name, active in zip(names, activity, strict=True):
-        for slide in range(1 + int(rng.random() < 0.15)):  # some cases have two slides
-            rows.append((name, f"{name}-{slide + 1}.svs"))
-            _write_slide(folder / FEATURES / f"{name}-{slide + 1}.h5", active, world, stain, rng)
+    for name, active in activity.items():
+        for slide in range(1, 2 + int(rng.random() < 0.15)):  # some cases have two slides
+            rows.append((name, f"{name}-{slide}.svs"))
+            yield name, slide, active
     pd.DataFrame(rows, columns=["case_id", "slide_id"]).to_csv(folder / "slides.csv", index=False)
 
 
@@ -133,7 +177,7 @@ def _genes(
     return found
 
 
-def _write_slide(
+def _write_features(
     path: Path,
     active: NDArray[np.float64],
     world: World,

@@ -6,6 +6,7 @@ Every side has its own folder and key. Ends all it started, also after Ctrl-C.
 import argparse
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -18,25 +19,29 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # deploy/, which is no package
 
 from demo.cohorts import (
-    ENCODER,
+    ARCHIVE,
     HOSPITALS,
-    WIDTH,
+    MPP,
     Hospital,
     make_world,
+    write_archive,
     write_groups,
-    write_hospital,
     write_scaling,
 )
 from local import CLIENT, SERVER, LocalConsortium
 
+from client.handcrafted import HandcraftedEncoder
+from ghanet_model.extraction import HANDCRAFTED
 from ghanet_model.files import sha256, write_json
 
 MARK = ".made-by-demo"
+WORKERS = str(os.cpu_count() or 1)
 STUDY = f"""\
 format: 1
 name: demo
-encoder: {ENCODER}
-feature_width: {WIDTH}
+encoder: {HANDCRAFTED}
+feature_width: {HandcraftedEncoder().width}
+extraction: {{pixels: 64, mpp: {MPP}, sha256: {HandcraftedEncoder().sha256}}}
 time_bin_edges: [12, 36, 60]
 gene_groups: gene_groups.csv
 gene_types: [rnaseq]
@@ -54,7 +59,7 @@ epsilon: {epsilon}
 gene_scaling: gene_scaling.csv
 sampling_rate: 0.5
 private_steps: 6
-nominal_cases: 120
+nominal_cases: 80
 """  # in place of what a private study must not have
 
 
@@ -113,14 +118,20 @@ def _set_up(consortium: LocalConsortium, epsilon: float | None) -> None:
     _title("1. Four hospitals get synthetic slides; three have genes, hospital-d has none")
     world = make_world(np.random.default_rng(7))
     for number, hospital in enumerate(HOSPITALS):
-        write_hospital(consortium.site(hospital.name), hospital, world, seed=100 + number)
+        folder = consortium.site(hospital.name)
+        write_archive(folder, hospital, world, seed=100 + number)
+        print(
+            f"{hospital.name}: {len(list((folder / ARCHIVE).iterdir()))} slides drawn", flush=True
+        )
     _title("2. The coordinator makes keys, certificates and the invitation")
     consortium.coordinator.mkdir()
     (consortium.coordinator / "study.yaml").write_text(study_text(epsilon))
     write_scaling(consortium.coordinator / "gene_scaling.csv", world)
     write_groups(consortium.coordinator / "gene_groups.csv")
     consortium.init_coordinator()
-    _title("3. Each hospital makes its key, approves what will run, is enrolled, checks its data")
+    _title(
+        "3. Each hospital makes its key, approves what will run, makes features, checks its data"
+    )
     for hospital in HOSPITALS:
         _join(consortium, hospital)
     if epsilon is not None:
@@ -135,11 +146,15 @@ def _join(consortium: LocalConsortium, hospital: Hospital) -> None:
         genes=hospital.has_genes,
         cases=hospital.cases,
         settings={
-            "encoder": ENCODER,
+            "encoder": HANDCRAFTED,
+            "slide_files": ARCHIVE,
             "threads": 1,
             "genes": "genes.csv" if hospital.has_genes else None,
         },
     )
+    if hospital is HOSPITALS[-1]:  # once is enough to be read
+        consortium.command(hospital.name, CLIENT, "slides", "check")
+    consortium.command(hospital.name, CLIENT, "slides", "extract", "--workers", WORKERS)
     consortium.command(hospital.name, CLIENT, "check")
 
 

@@ -64,6 +64,8 @@ def _scaling(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _said(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key} {_said(one) or 'not set'}" for key, one in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value))
     return "not set" if value is None else str(value)

@@ -12,6 +12,7 @@ from rich.progress import track
 
 from ghanet_model.bag import Outcome
 from ghanet_model.errors import CohortError, FeaturesError
+from ghanet_model.extraction import encoder_terms
 from ghanet_model.genes import candidate_columns, candidate_groups
 from ghanet_model.study import StudyConfig, read_study
 from ghanet_model.training import autocast
@@ -60,10 +61,11 @@ class SiteReport:
     left_out: tuple[LeftOut, ...]
     slides: int  # of the slides table, also of cases that are not used
     slides_per_case: tuple[int, int, int]  # cases with one, two, three or more
-    features: str | None  # clam, trident or None
+    features: str | None  # clam, clam pt, trident, stamp, slideflow or None
     width: int | None  # the most frequent one
     patches: int  # of all slides together
     encoder: str  # as site.yaml and the files say
+    terms: str  # of the study's encoder
     with_genes: int  # cases with any measured gene
     genes: tuple[GroupCoverage, ...]  # empty: no genes
     training: tuple[str, ...]  # why it could not train; empty: it could
@@ -114,6 +116,7 @@ def check_site(folder: Path, *, console: Console | None = None) -> SiteReport:
         width=widths.most_common(1)[0][0] if widths else None,
         patches=sum(fact.patches for fact in facts),
         encoder=", ".join(sorted({config.encoder, *(f.encoder for f in facts if f.encoder)})),
+        terms=encoder_terms(study.encoder, study.extraction),
         with_genes=_with_genes(cohort),
         genes=_coverage(cohort, study, least),
         training=tuple(reasons),
@@ -208,8 +211,8 @@ def _check_features(
             path = features.file_of(slide.slide_id, where=slide.where)
             fact = inspect_features(path, where=slide.where)
             facts.append(fact)
-            width, encoder = study.feature_width, study.encoder
-            require_fit(fact, width=width, encoder=encoder, where=slide.where)
+            width, encoder, cut = study.feature_width, study.encoder, study.extraction
+            require_fit(fact, width=width, encoder=encoder, where=slide.where, extraction=cut)
         except FeaturesError as error:
             what = str(error).removeprefix(f"{slide.where}: ")
             table = f"features of {slide.table}"

@@ -55,6 +55,7 @@ def _feature_rows(report: SiteReport) -> Iterator[_Row]:
     yield "  patches", report.patches
     yield "  numbers per patch", report.width or "-"
     yield "  encoder", report.encoder
+    yield "  its terms", report.terms
 
 
 def _gene_rows(report: SiteReport) -> Iterator[_Row]:

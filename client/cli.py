@@ -153,6 +153,17 @@ def leave(options: argparse.Namespace) -> int:
     return 0
 
 
+def slides(options: argparse.Namespace) -> int:
+    """Look at your slides (check), or make features of them for the study (extract)."""
+    from .slides_commands import check_slides, extract_slides  # noqa: PLC0415 - takes a second
+
+    work = {"check": check_slides, "extract": extract_slides}[options.action]
+    if options.workers is not None and options.workers < 1:
+        raise SettingsError("--workers is below 1", hint="one for each core at the most")
+    work(options.folder, workers=options.workers, console=console)
+    return 0
+
+
 def predict(options: argparse.Namespace) -> int:
     """Predict survival of every case from slides alone, with a verified release."""
     from .predict import find_release, predict_table  # noqa: PLC0415 - torch takes seconds
@@ -258,6 +269,9 @@ def make_parser() -> argparse.ArgumentParser:
     making.add_argument("--invitation", type=Path, required=True, help="from the coordinator")
     making.add_argument("--name", help="of the hospital: small letters, digits, '-'")
     add_command(commands, "check", check)
+    cutting = add_command(commands, "slides", slides)
+    cutting.add_argument("action", choices=["check", "extract"], help="look, or make features")
+    cutting.add_argument("--workers", type=int, help="default: threads in site.yaml")
     approving = add_command(commands, "approve", approve)
     approving.add_argument("--yes", action="store_true", help="agree without being asked")
     approving.add_argument("--withdraw", action="store_true", help="take the approval back")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ghanet_model.bag import Outcome
 from ghanet_model.errors import CohortError, FeaturesError
+from ghanet_model.extraction import LEAST_MPP, MOST_MPP
 from ghanet_model.genes import candidate_columns
 from ghanet_model.study import StudyConfig
 
@@ -22,7 +23,7 @@ from .config import SITE_FILE, Columns, SiteConfig
 from .consent import Withdrawn, read_withdrawn
 from .features import slide_stem
 from .gene_table import Genes, align_genes, read_gene_table
-from .table import Problem, is_broken
+from .table import Problem, Rule, Table, is_broken
 from .tables import read_table
 
 
@@ -33,6 +34,7 @@ class Slide:
     slide_id: str = field(repr=False)  # as feature files name it: without slide suffix
     table: str
     row: int
+    mpp: float | None = field(default=None, repr=False)  # microns per pixel, by the table
 
     @property
     def where(self) -> str:
@@ -245,8 +247,8 @@ def _read_slides(
     path: Path, columns: Columns, cases: dict[str, int] | None
 ) -> tuple[dict[str, list[Slide]] | None, list[str], list[Problem]]:
     """Slides of each case; ``cases`` are those that clinical knows, if there is one."""
-    needed = [columns.case_id, columns.slide_id]
-    table, problems = read_table(path, needed)
+    needed, optional = [columns.case_id, columns.slide_id], [columns.mpp]
+    table, problems = read_table(path, needed, optional=optional, numbers=optional)
     if table is None:
         return None, [], problems
     ids = table.ids(columns.case_id)
@@ -260,10 +262,23 @@ def _read_slides(
             "slide is that of an earlier row",
             "one row per slide",
         ),
+        *_mpp_rules(table, columns.mpp),
         (unknown, "its case is not in the clinical table", "add the case there, or drop the row"),
     ]
     slides: dict[str, list[Slide]] = {}
+    mpp = table.numbers(columns.mpp) if columns.mpp in table.frame else ids.map(lambda _: math.nan)
     for row in ids.index[~is_broken(rules)]:
-        slides.setdefault(ids[row], []).append(Slide(stems[row], table.name, int(row)))
-    said = [table.understood, *table.unused(needed)]
+        known = None if math.isnan(mpp[row]) else float(mpp[row])
+        slides.setdefault(ids[row], []).append(Slide(stems[row], table.name, int(row), known))
+    said = [table.understood, *table.unused([*needed, *optional])]
     return slides, said, problems + table.problems(rules)
+
+
+def _mpp_rules(table: Table, column: str) -> list[Rule]:
+    """What holds of a column of microns per pixel; a table without one has no such rules."""
+    if column not in table.frame:
+        return []
+    numbers = table.numbers(column)
+    wrong = table.is_known(column) & ~((numbers > LEAST_MPP) & (numbers < MOST_MPP))
+    what = f"{column} is not a number of microns per pixel"
+    return [(wrong, what, "use 0.25 or 0.5, say, or leave it empty where the file says it")]

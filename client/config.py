@@ -35,6 +35,7 @@ class Columns:
     sex: str = "sex"  # female or male
     grade: str = "grade"  # G1 to G4, low or high grade
     stage: str = "stage"  # I to IV
+    mpp: str = "mpp"  # microns per pixel of a slide where its file is silent; may be absent
 
     def __post_init__(self) -> None:
         """Refuse names of columns that contradict each other."""
@@ -72,6 +73,9 @@ class SiteConfig:
     genes: Path | None = None  # table of genes; None: slides only
     cbioportal: Path | None = None  # a study folder, in place of ``clinical`` and ``genes``
     cbioportal_expression: str | None = None  # its expression file, where there are several
+    slide_files: Path | None = None  # folder of slide images, to extract features from
+    encoder_file: Path | None = None  # the study's encoder: MODEL.onnx
+    encoder_trust: str = ""  # SHA-256 of an encoder that is a program and may run
     columns: Columns = field(default_factory=Columns)
     time_unit: str = "months"  # of the column ``time``
     date_order: str | None = None  # of dates such as 01/02/2020; None: the table must tell
@@ -157,6 +161,8 @@ def read_site(folder: Path) -> SiteConfig:
         clinical=_path(folder, site.clinical) if site.clinical else None,
         genes=_path(folder, site.genes) if site.genes else None,
         cbioportal=_path(folder, site.cbioportal) if site.cbioportal else None,
+        slide_files=_path(folder, site.slide_files) if site.slide_files else None,
+        encoder_file=_path(folder, site.encoder_file) if site.encoder_file else None,
     )
 
 
@@ -180,17 +186,22 @@ server: {server}
 
 # Your files. Relative paths start in the folder of this file. Nothing of them leaves the hospital.
 slides: slides.csv        # one row per slide: case_id, slide_id
-features: features        # a CLAM folder (with h5_files) or a TRIDENT job folder
+features: features        # a folder of CLAM, TRIDENT, STAMP or slideflow; 'slides extract' fills it
 encoder: CHANGE-ME        # the patch encoder that made the features, as study.yaml names it
 # Tables are CSV (commas, semicolons or tabs), Excel (.xlsx) or Parquet.
 clinical: clinical.csv    # one row per case: case_id, time (months), event; optional
 # genes: genes.parquet    # one row per case: case_id, SYMBOL_rnaseq, SYMBOL_cnv, ...; optional
 # cbioportal: study_folder     # a cBioPortal study as it is, in place of clinical and genes
 
+# To make features from slides here ('ghanet-client slides check', then 'slides extract'):
+# slide_files: slides         # folder of .svs, .ndpi, .mrxs, .tiff, .dcm, ... at any depth
+# encoder_file: encoder.onnx  # the study's encoder
+
 # Where your tables use other names, say so:
 # columns:
 #   case_id: patient
 #   slide_id: slide
+#   mpp: microns            # of the slides table: microns per pixel where a file does not say it
 #   time: survival_months
 #   event: died             # 1 = died
 #   censorship: censored    # 1 = censored; if named, it is used instead of event

@@ -1,5 +1,7 @@
 """Processes that live and die together: started with a clean environment, never left behind."""
 
+import multiprocessing
+import multiprocessing.connection
 import os
 import re
 import shutil
@@ -155,6 +157,21 @@ def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(0.2)
         os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def exit_with_parent() -> None:
+    """End this worker when its parent is gone, even if that was killed; nobody else of the group.
+
+    Called by the worker at its start, which may be after its parent's end.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            multiprocessing.connection.wait([parent.sentinel])
+            os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 

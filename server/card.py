@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ghanet_model.extraction import encoder_terms
 from ghanet_model.metrics import events_in_words
 from ghanet_model.release import NOTICE
 from ghanet_model.study import StudyConfig
@@ -23,6 +24,11 @@ G-HANet (arXiv 2403.10040), preset `{study.preset}`, trained by {_training(manif
 needed in training only. Output: hazards in the bins with edges {edges} months, survival at each
 edge, a risk, a risk group. Beyond the last edge nothing is estimated. Updates travelled as
 {study.exchange_precision}.
+
+Patches: {study.extraction.pixels} pixels at {study.extraction.mpp:g} microns per pixel
+({study.extraction.microns:g} microns wide). Terms of the encoder:
+{encoder_terms(study.encoder, study.extraction)}.
+This release was made with that encoder's output and comes under its terms.
 
 Study digest: `{manifest["study_digest"]}`
 

@@ -4,9 +4,11 @@ The page is made of the twin alone: every number on it is in report.json.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ghanet_model.extraction import encoder_terms
 from ghanet_model.files import write_atomic, write_json
 from ghanet_model.genes import candidate_groups
 from ghanet_model.metrics import EvaluationSums
@@ -104,7 +106,7 @@ def twin_of(found: RunReport) -> dict[str, Any]:
         "stopped": found.stopped,
         "undelivered": found.undelivered,
         **report_of(found.study, found.roster, found.checkpoint, found.final, last),
-        "settings": {key: getattr(found.study, key) for key in SETTINGS},
+        "settings": {key: getattr(found.study, key) for key in SETTINGS} | encoding(found.study),
         "participation": stages,
         "selection": {
             "by": found.study.selected_round,
@@ -119,6 +121,12 @@ def twin_of(found: RunReport) -> dict[str, Any]:
         "withheld": withheld_of(found, stages),
         "digests": found.digests or {"study": found.study.digest},
     }
+
+
+def encoding(study: StudyConfig) -> dict[str, Any]:
+    """How slides became features, and under which terms."""
+    terms = encoder_terms(study.encoder, study.extraction)
+    return {"extraction": asdict(study.extraction), "encoder_terms": terms}
 
 
 def genes_of(found: RunReport) -> dict[str, Any] | None:

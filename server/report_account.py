@@ -51,10 +51,10 @@ def _group_row(group: Values, coverage: Values) -> Sequence[str]:
 
 
 def _features(twin: Values) -> Html:
-    found = twin.get("signature")
+    made, found = tag("p", _encoder(twin["settings"])), twin.get("signature")
     similar, least = part(found, "similarity") or {}, part(found, "least")
     if not similar:
-        return later(NOT_COMPARED)
+        return join([made, later(NOT_COMPARED)])
     foreign = part(found, "foreign") or []
     rows = [
         (name, _bar(value), number(value, 2), "unlike the others" if name in foreign else "")
@@ -63,7 +63,14 @@ def _features(twin: Values) -> Html:
     said = f"{SIMILARITY.format(least=number(least, 2))} {_named(foreign, least)}"
     head = ("hospital", "", "similarity", "")
     compared = table(head, rows, caption="Similarity of features", left=(0, 1, 3))
-    return join([tag("p", said), compared])
+    return join([made, tag("p", said), compared])
+
+
+def _encoder(settings: Values) -> str:
+    """What made the features, and under which terms."""
+    terms, cut = settings.get("encoder_terms"), settings.get("extraction") or {}
+    microns = f"{cut['pixels']} pixels at {number(cut['mpp'], 2)} microns each" if cut else "?"
+    return f"Encoder: {settings['encoder']}, patches of {microns}. Its terms: {terms or NOTHING}."
 
 
 def _named(foreign: Sequence[str], least: float | None) -> str:

@@ -28,6 +28,15 @@ format: 1
 name: first-study             # names the release; small letters, digits, '-'
 encoder: uni-v1               # patch encoder of every hospital's features
 feature_width: 1024           # numbers per patch
+extraction:                   # how slides are cut and encoded; every hospital does it alike
+  pixels: 256                 # side of a patch
+  mpp: 0.5                    # microns per pixel; never a magnification
+  least_tissue: 0.25          # share of a patch that must be tissue
+  input_pixels: 224           # what the encoder is given; 0: pixels
+  mean: [0.485, 0.456, 0.406] # of red, green, blue; as the encoder was trained
+  std: [0.229, 0.224, 0.225]
+  sha256: ""                  # of the encoder's file; with it hospitals prove to have the same
+  licence: ""                 # of the encoder, in words; the release comes under its terms
 time_bin_edges: [12, 36, 60]  # months; survival is estimated at each, never beyond the last
 gene_groups: gene_groups.csv  # one column of gene symbols per group; or a GMT file
 gene_types: [rnaseq, cnv]     # columns of gene tables are SYMBOL_rnaseq, SYMBOL_cnv

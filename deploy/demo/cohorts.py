@@ -20,7 +20,7 @@ from .slides import Stain, draw_slide
 from .tiff import write_slide
 
 ARCHIVE = "slides"  # folder of slide files
-MPP = 1.0  # microns per pixel of the slides
+MPP, SIDE = 1.0, 576  # microns per pixel of the slides, and pixels across
 WIDTH = 64  # D of the drawn features
 ENCODER = "demo-v1"
 FEATURES = f"features/20x_256px_0px_overlap/features_{ENCODER}"  # as TRIDENT names it
@@ -97,7 +97,9 @@ def write_archive(folder: Path, hospital: Hospital, world: World, *, seed: int) 
 def _draw(wanted: tuple[Path, NDArray[np.float64], Stain, list[int]]) -> None:
     path, active, stain, seed = wanted
     cv2.setNumThreads(1)
-    write_slide(path, draw_slide(active, stain, np.random.default_rng(seed), mpp=MPP), mpp=MPP)
+    write_slide(
+        path, draw_slide(active, stain, np.random.default_rng(seed), side=SIDE, mpp=MPP), mpp=MPP
+    )
 
 
 def _write_tables(

@@ -47,8 +47,10 @@ gene_groups: gene_groups.csv
 gene_types: [rnaseq]
 preset: compact
 rounds: 5
-local_epochs: 2
+local_epochs: 4
 train_alone: true
+replicates: 200
+seed: 1
 batch_cases: 8
 learning_rate: 0.001
 round_minutes: 3

@@ -176,7 +176,8 @@ def predict(options: argparse.Namespace) -> int:
     output = options.output or options.folder / "predictions.csv"
     write_atomic(output, table.encode(), private=True)
     console.print(table.splitlines()[0].removeprefix("# "))
-    console.print(f"{table.count(chr(10)) - 3} cases predicted: {output}")
+    rows = sum(not line.startswith("#") for line in table.splitlines()) - 1
+    console.print(f"{rows} cases predicted: {output}")
     return 0
 
 

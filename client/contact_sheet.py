@@ -1,5 +1,6 @@
 """All slides on a few pictures, with the patches outlined, to see at a glance what was cut."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .slides import Rgb
 
 COLUMNS, ROWS = 8, 6
 CAPTION = 30  # pixels below a thumbnail
+_NUMBERED = re.compile(r"contact_sheet_\d+\.png")
 _GAP, _WHITE, _INK = 8, 255, (60, 60, 60)
 _LETTERS = 26  # of a name that fit below a thumbnail
 
@@ -22,8 +24,6 @@ def write_sheets(folder: Path, named: Sequence[tuple[str, Path, str]]) -> list[P
 
     Sheets of an earlier run that had more slides are taken away.
     """
-    for old in folder.glob("contact_sheet_*.png"):
-        old.unlink()
     pages = []
     for first in range(0, len(named), COLUMNS * ROWS):
         path = folder / f"contact_sheet_{first // (COLUMNS * ROWS) + 1}.png"
@@ -33,6 +33,9 @@ def write_sheets(folder: Path, named: Sequence[tuple[str, Path, str]]) -> list[P
         if done:
             write_atomic(path, content.tobytes(), private=True)
             pages.append(path)
+    for old in folder.glob("contact_sheet_*.png"):
+        if old not in pages and _NUMBERED.fullmatch(old.name):
+            old.unlink()
     return pages
 
 

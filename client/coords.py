@@ -1,11 +1,11 @@
 """Patch coordinates: a grid over the scanned area, the patches of it that are tissue, their pixels.
 
-The grid is in microns, so that a patch is equally large on every slide; a slide that is coarser
-than the study's resolution is refused, never enlarged.
+The grid is in microns, so that a patch is equally large on every slide. A slide that is more than
+a quarter coarser than the study's resolution is refused; one that is a little coarser is enlarged,
+and that is said.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import cv2
@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from ghanet_model.errors import SlideError
 from ghanet_model.extraction import Extraction
 
+from .feature_file import MOST_PATCHES
 from .slides import Rgb, SlideFacts, SlideImage
 from .tissue import Tissue
 
+Places = NDArray[np.floating]  # of patches along an axis, from the area's corner
 COARSER = 1.25  # a slide may be this much coarser than the study
+TOLD = 1.02  # from here on it is said
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +72,14 @@ def require_resolution(facts: SlideFacts, extraction: Extraction) -> None:
         )
 
 
+def notes_of(facts: SlideFacts, extraction: Extraction) -> tuple[str, ...]:
+    """What is unusual about a slide that can be used."""
+    if facts.mpp <= TOLD * extraction.mpp:
+        return facts.warnings
+    said = f"{facts.mpp:.3g} microns per pixel, coarser than the study's: patches are enlarged"
+    return (*facts.warnings, said)
+
+
 def find_coords(facts: SlideFacts, tissue: Tissue, extraction: Extraction) -> Coords:
     """The patches of a slide, row by row from the top left of the scanned area.
 
@@ -82,7 +93,11 @@ def find_coords(facts: SlideFacts, tissue: Tissue, extraction: Extraction) -> Co
             f"{facts.scanned.width} x {facts.scanned.height} pixels, smaller than one patch",
             hint="is it a thumbnail, or a level of a slide without the others?",
         )
-    corners = np.array(list(_grid(tissue, side0, extraction.least_tissue)), np.int64).reshape(-1, 2)
+    corners = _grid(tissue, side0, extraction.least_tissue)
+    if len(corners) > MOST_PATCHES:
+        raise SlideError(
+            f"{len(corners)} patches, more than {MOST_PATCHES}", hint="the study's are too small"
+        )
     if not len(corners):
         raise SlideError(
             f"no tissue: {tissue.square_millimetres:.2f} mm2 found, not enough for one patch",
@@ -93,23 +108,35 @@ def find_coords(facts: SlideFacts, tissue: Tissue, extraction: Extraction) -> Co
     return Coords(corners, side0, level, read_side, extraction.side)
 
 
-def _grid(tissue: Tissue, side0: float, least: float) -> Iterator[tuple[int, int]]:
-    """Corners of whole patches inside the scanned area of which enough is tissue."""
+def _grid(tissue: Tissue, side0: float, least: float) -> NDArray[np.int64]:
+    """Corners (N, 2) of whole patches inside the scanned area of which enough is tissue."""
     area = tissue.area
-    sums = np.asarray(cv2.integral(tissue.mask.astype(np.uint8)), np.int32)  # (H + 1, W + 1)
-    columns, rows = math.floor(area.width / side0), math.floor(area.height / side0)
-    for row in range(rows):
-        for column in range(columns):
-            x, y = column * side0, row * side0
-            if _share(sums, x / tissue.cell, y / tissue.cell, side0 / tissue.cell) >= least:
-                yield area.x + round(x), area.y + round(y)
+    right = side0 * np.arange(math.floor(area.width / side0), dtype=np.float64)
+    down = side0 * np.arange(math.floor(area.height / side0), dtype=np.float64)
+    row, column = np.nonzero(_shares(tissue, right, down, side0) >= least)
+    return np.stack([area.x + right[column].round(), area.y + down[row].round()], 1).astype(
+        np.int64
+    )
 
 
-def _share(sums: NDArray[np.int32], left: float, top: float, side: float) -> float:
-    """Share of tissue in a square of the mask, at least one cell wide; outside there is none."""
+def _shares(tissue: Tissue, right: Places, down: Places, side0: float) -> Places:
+    """Share of tissue (rows, columns) of patches at these places; outside of the mask is none."""
+    sums = np.asarray(cv2.integral(tissue.mask.astype(np.uint8)), np.int64)  # (H + 1, W + 1)
+    (top, bottom), (left, far) = (
+        _cells(places, side0, tissue.cell, cells - 1)
+        for places, cells in zip((down, right), sums.shape, strict=True)
+    )
     height, width = sums.shape[0] - 1, sums.shape[1] - 1
-    x0, y0 = min(round(left), width - 1), min(round(top), height - 1)
-    x1, y1 = max(x0 + 1, round(left + side)), max(y0 + 1, round(top + side))
-    a, b = min(x1, width), min(y1, height)
-    inside = int(sums[b, a]) - int(sums[y0, a]) - int(sums[b, x0]) + int(sums[y0, x0])
-    return float(inside / ((x1 - x0) * (y1 - y0)))
+    high, wide = np.minimum(bottom, height)[:, None], np.minimum(far, width)[None]
+    low, near = top[:, None], left[None]
+    inside = sums[high, wide] - sums[low, wide] - sums[high, near] + sums[low, near]
+    return np.asarray(inside / ((bottom - top)[:, None] * (far - left)[None]), np.float64)
+
+
+def _cells(
+    places: Places, side0: float, cell: float, cells: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last cell of patches along an axis: at least one, the last may lie outside."""
+    first = np.minimum((places / cell).round(), cells - 1).astype(np.int64)
+    last = ((places + side0) / cell).round().astype(np.int64)
+    return first, np.maximum(last, first + 1)

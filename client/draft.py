@@ -60,6 +60,7 @@ class Draft:
     """An open draft."""
 
     head: Head
+    path: Path = field(repr=False)
     file: IO[bytes] = field(repr=False)
     done: int  # patches
 
@@ -72,7 +73,7 @@ class Draft:
     def rows(self) -> NDArray[np.float32]:
         """All features (N, D), on disk."""
         shape = (self.head.patches, self.head.width)
-        return np.memmap(self.file.name, _NUMBER, "r", offset=HEAD_BYTES, shape=shape)
+        return np.memmap(self.path, _NUMBER, "r", offset=HEAD_BYTES, shape=shape)
 
 
 @contextmanager
@@ -88,13 +89,14 @@ def open_draft(path: Path, head: Head, *, batch: int) -> Iterator[Draft]:
     done = _rows_in(path, head)
     if done < head.patches:
         done -= done % batch
-    with path.open("r+b" if done else "w+b") as file:
+    kept = 0 if done else os.O_TRUNC
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | kept, 0o600), "r+b") as file:
         if not done:
             file.write(head.packed())
         file.truncate(HEAD_BYTES + done * head.row_bytes)
         file.seek(0, os.SEEK_END)
         file.flush()
-        yield Draft(head, file, done)
+        yield Draft(head, path, file, done)
 
 
 def _rows_in(path: Path, head: Head) -> int:

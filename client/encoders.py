@@ -6,6 +6,8 @@ this very file.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -13,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ghanet_model.errors import SlideError
+from ghanet_model.errors import DeploymentError, GHANetError, SlideError
 from ghanet_model.extraction import HANDCRAFTED, Extraction
 from ghanet_model.study import StudyConfig
 
@@ -95,10 +97,24 @@ def _read(study: StudyConfig, path: Path, trusted: str, *, threads: int, device:
     if suffix in PROGRAM_SUFFIXES:
         from .torch_encoder import read_program  # noqa: PLC0415 - torch takes seconds
 
-        return read_program(path, study, trusted=trusted, device=device)
+        return read_program(path, study, trusted=trusted, threads=threads, device=device)
     raise SlideError(
         f"encoder file {path.name}: no ONNX file", hint="export it to ONNX, see docs/encoders.md"
     )
+
+
+def require_digest(found: str, study: StudyConfig) -> None:
+    """Refuse another encoder than the study's, before anything of it is loaded.
+
+    Raises:
+        SlideError: the study names another digest.
+    """
+    wanted = study.extraction.sha256
+    if wanted and found != wanted:
+        raise SlideError(
+            f"the encoder has digest {found}, the study's '{study.encoder}' has {wanted}",
+            hint="get the file that the coordinator means; another version gives other features",
+        )
 
 
 def _proven(encoder: Encoder, study: StudyConfig) -> Encoder:
@@ -107,13 +123,7 @@ def _proven(encoder: Encoder, study: StudyConfig) -> Encoder:
     Raises:
         SlideError: another digest or width.
     """
-    wanted = study.extraction.sha256
-    if wanted and encoder.sha256 != wanted:
-        raise SlideError(
-            f"the encoder has digest {encoder.sha256[:16]}, the study's '{study.encoder}' has "
-            f"{wanted[:16]}",
-            hint="get the file that the coordinator means; another version gives other features",
-        )
+    require_digest(encoder.sha256, study)
     if encoder.width != study.feature_width:
         raise SlideError(
             f"the encoder gives {encoder.width} numbers per patch, the study has "
@@ -156,6 +166,22 @@ def require_features(found: object, patches: int, name: str) -> Features:
             hint="was it exported in float16? Use float32",
         )
     return values.astype(np.float32, copy=False)
+
+
+@contextmanager
+def at_work(name: str) -> Iterator[None]:
+    """What an encoder that was tried before does wrong is not the slide's fault: it ends the run.
+
+    Raises:
+        DeploymentError: in place of its error.
+    """
+    try:
+        yield
+    except GHANetError as error:
+        raise DeploymentError(
+            f"the encoder '{name}' failed while it worked: {error}",
+            hint="out of memory? Use fewer --workers. What was made is kept: run it again",
+        ) from None
 
 
 def digest_of(*paths: Path) -> str:

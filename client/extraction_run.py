@@ -3,26 +3,29 @@
 import fcntl
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
 
-from ghanet_model.errors import DeploymentError, FeaturesError, SlideError
-from ghanet_model.processes import exit_with_parent
+from ghanet_model.errors import DeploymentError, FeaturesError, GHANetError, SlideError
+from ghanet_model.processes import exit_with
 from ghanet_model.study import StudyConfig
 
 from .config import SiteConfig
 from .draft import draft_of, progress_of
 from .encoders import EncoderFile, load_encoder
 from .extract import Extracted, Job, extract, is_done
+from .feature_folders import feature_folders
 from .feature_writer import Maker
-from .features import find_features
 from .slide_check import the_file
 from .slide_list import ListedSlide
 
@@ -69,17 +72,12 @@ def features_folder(config: SiteConfig, study: StudyConfig) -> Path:
     """
     name = "features_" + _NO_FILE_NAME.sub("-", study.encoder)
     folder = config.features if config.features.name == name else config.features / name
-    try:
-        found = find_features(config.features)
-    except FeaturesError as error:
-        if "no feature files" in str(error) or "not found" in str(error):
-            return folder
-        raise
-    if found.path != folder:
-        raise FeaturesError(
-            f"'features' in site.yaml holds {found.kind} features already ({found.path.name})",
-            hint="name another folder for those that are made here",
-        )
+    for found in feature_folders(config.features):
+        if found.path != folder:
+            raise FeaturesError(
+                f"'features' in site.yaml holds {found.kind} features already ({found.path.name})",
+                hint="name another folder for those that are made here",
+            )
     return folder
 
 
@@ -110,11 +108,11 @@ def run(
     make = _MakerOf(
         study, EncoderFile(config.encoder_file, config.encoder_trust), config.device, threads
     )
-    maker = make()  # here, so that what is wrong with it is said once
-    folder.mkdir(parents=True, exist_ok=True)
+    settings = make().settings  # also says once what is wrong with the encoder
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(folder):
         jobs, refused = _jobs(slides, folder)
-        waiting = {slide: job for slide, job in jobs.items() if not is_done(job, maker.settings)}
+        waiting = {slide: job for slide, job in jobs.items() if not is_done(job, settings)}
         made: dict[ListedSlide, Extracted] = {}
         for slide, result in _work(waiting, make, workers=workers, show=show):
             if isinstance(result, Extracted):
@@ -177,14 +175,28 @@ class _Worker:
     """What a worker process keeps between slides."""
 
     maker: Maker
+    wrong: GHANetError | None = None  # why it has no encoder
 
 
-def _begin(make: _MakerOf) -> None:
-    exit_with_parent()
-    _Worker.maker = make()
+def _begin(make: _MakerOf, stop: Connection) -> None:
+    exit_with(stop)
+    try:
+        _Worker.maker = make()
+    except GHANetError as error:  # an error here would be a traceback
+        _Worker.wrong = error
 
 
 def _extract(job: Job) -> Extracted | SlideError:
+    """Make one file.
+
+    Raises:
+        DeploymentError: the encoder failed.
+        OSError: a file cannot be written.
+    """
+    if _Worker.wrong is not None:
+        raise DeploymentError(
+            f"a worker has no encoder: {_Worker.wrong}", hint="run it again with fewer --workers"
+        )
     try:
         return extract(job, _Worker.maker)
     except SlideError as error:
@@ -198,14 +210,17 @@ def _work(
     workers: int,
     show: Callable[[Standing], None],
 ) -> Iterator[tuple[ListedSlide, Extracted | SlideError]]:
-    """Results as they come."""
+    """Results as they come. Whatever ends this early ends the workers at once: drafts stay."""
     if not waiting:
         return
+    context = get_context("spawn")
+    heard, stop = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(
-        min(workers, len(waiting)), get_context("spawn"), initializer=_begin, initargs=(make,)
+        min(workers, len(waiting)), context, initializer=_begin, initargs=(make, heard)
     )
     try:
-        tasks = {pool.submit(_extract, job): slide for slide, job in waiting.items()}
+        with _ctrl_c_is_ours():
+            tasks = {pool.submit(_extract, job): slide for slide, job in waiting.items()}
         left, patches = set(tasks), 0
         while left:
             done, left = wait(left, timeout=LOOK_SECONDS, return_when="FIRST_COMPLETED")
@@ -215,7 +230,22 @@ def _work(
                 yield tasks[task], result
             show(_standing(waiting, tasks, left, patches))
     finally:
+        stop.close()
+        heard.close()
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _ctrl_c_is_ours() -> Iterator[None]:
+    """Processes begun here do not hear Ctrl-C, from their first moment on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _result(task: "Future[Extracted | SlideError]") -> Extracted | SlideError:
@@ -225,7 +255,7 @@ def _result(task: "Future[Extracted | SlideError]") -> Extracted | SlideError:
         raise DeploymentError(
             "a worker was killed (out of memory?)", hint="run it again with fewer --workers"
         ) from None
-    except OSError as error:
+    except OSError as error:  # of writing: what reading raises is a SlideError
         raise DeploymentError(
             f"features cannot be written ({str(error.strerror or error).lower()})",
             hint="make room or mend the folder, then run it again: what was made is kept",

@@ -25,6 +25,7 @@ class Origin:
     encoder: str | None = None
     encoder_sha256: str | None = None
     patch_microns: float | None = None  # side of a patch on the slide
+    cut: str | None = None  # digest of how patches were cut and normalised; our own files say it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -73,16 +73,22 @@ def find_features(folder: Path) -> FeatureFolder:
     """
     if not folder.is_dir():
         raise FeaturesError("features: folder not found", hint="see 'features' in site.yaml")
-    found = {one.path: one for one in reversed(list(_candidates(folder))) if one.files}
+    found = feature_folders(folder)
     if len(found) > 1:
-        names = ", ".join(sorted(str(path.relative_to(folder)) for path in found))
+        names = ", ".join(sorted(str(one.path.relative_to(folder)) for one in found))
         raise FeaturesError(
             f"features: {len(found)} feature folders: {names}",
             hint="name one of them as 'features' in site.yaml",
         )
     if not found:
         raise FeaturesError("features: no feature files", hint=_hint_for_none(folder))
-    return next(iter(found.values()))
+    return found[0]
+
+
+def feature_folders(folder: Path) -> list[FeatureFolder]:
+    """Every folder with feature files at or below ``folder``."""
+    found = {one.path: one for one in reversed(list(_candidates(folder))) if one.files}
+    return list(found.values())
 
 
 def _candidates(folder: Path) -> Iterator[FeatureFolder]:

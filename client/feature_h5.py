@@ -65,7 +65,8 @@ def _origin(file: h5py.File, path: Path, where: str) -> Origin:
     """What the attributes say; CLAM writes none, and STAMP calls the encoder extractor."""
     said = holders(file, HOLDERS, where)
     encoder = text(said, "encoder") or text(said, "extractor")
-    return Origin(encoder, text(said, "encoder_sha256"), patch_microns(file, path, where))
+    digest, microns = text(said, "encoder_sha256"), patch_microns(file, path, where)
+    return Origin(encoder, digest, microns, text(said, "cut"))
 
 
 def stamp_says(path: Path) -> tuple[str, bool] | None:

@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -26,8 +26,10 @@ from .slides import Rgb, SlideFacts, SlideImage
 from .tissue import overview
 
 FORMAT = 1
+MADE_BY = "federated-ghanet"
 THUMBNAIL = 192  # pixels of its longer side
 _OUTLINE = (0, 110, 60)
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, cv2.error)
 _CHUNK_BYTES = 2**20  # of HDF5; files are read whole
 
 
@@ -41,17 +43,7 @@ class Maker:
     @property
     def settings(self) -> str:
         """Digest of all that decides the numbers and is not the slide."""
-        cut = self.extraction
-        values = {
-            "format": FORMAT,
-            "pixels": cut.pixels,
-            "mpp": cut.mpp,
-            "least_tissue": cut.least_tissue,
-            "side": cut.side,
-            "mean": list(cut.mean),
-            "std": list(cut.std),
-            "encoder": self.encoder.sha256,
-        }
+        values = {"format": FORMAT, "cut": self.extraction.cut, "encoder": self.encoder.sha256}
         return sha256(canonical_json(values))
 
 
@@ -60,23 +52,46 @@ class Source:
     """Which slide file features are of, so that another one is noticed."""
 
     bytes: int
+    fingerprint: str  # OpenSlide's; '': it has none
     mpp: float  # by the slides table; 0: by the file
 
     @classmethod
-    def of(cls, slide: Path, mpp: float | None) -> "Source":
-        """Of a file as it is now."""
-        return cls(slide.stat().st_size, mpp or 0.0)
+    def of(cls, path: Path, facts: SlideFacts, given: float | None) -> "Source":
+        """Of a slide as it is now.
+
+        Raises:
+            SlideError: its file is gone.
+        """
+        try:
+            size = path.stat().st_size
+        except OSError:
+            raise SlideError("the file is gone", hint="see 'slide_files' in site.yaml") from None
+        return cls(size, facts.fingerprint, given or 0.0)
 
 
 def is_made(path: Path, source: Source, settings: str) -> bool:
-    """Whether a feature file is there, of this slide file and these settings."""
+    """Whether a feature file is there, of this slide and these settings."""
+    found = _said(path)
+    return found == {"made_by": MADE_BY, "settings": settings, **_attributes(source)}
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file is there that another program made: it is not ours to replace."""
+    return path.exists() and bool(_said(path)) and _said(path)["made_by"] != MADE_BY
+
+
+def _said(path: Path) -> dict[str, object]:
+    """What a feature file says of its making; empty: no such file, or a damaged one."""
+    keys = ("made_by", "settings", "slide_bytes", "slide_fingerprint", "slide_mpp")
     try:
         with h5py.File(path, "r") as file:
-            found = file.attrs
-            same = found.get("slide_bytes") == source.bytes and found.get("mpp") == source.mpp
-            return bool(same and found.get("settings") == settings)
-    except OSError:
-        return False
+            return {key: file.attrs.get(key) for key in keys}
+    except _DAMAGED:
+        return {}
+
+
+def _attributes(source: Source) -> dict[str, object]:
+    return {f"slide_{key}": value for key, value in asdict(source).items()}
 
 
 def write_features(  # noqa: PLR0913 - what a file says
@@ -98,10 +113,10 @@ def write_features(  # noqa: PLR0913 - what a file says
         file.attrs.update(
             {
                 "format": FORMAT,
-                "made_by": "federated-ghanet",
+                "made_by": MADE_BY,
                 "settings": maker.settings,
-                "slide_bytes": source.bytes,
-                "mpp": source.mpp,
+                "cut": maker.extraction.cut,
+                **_attributes(source),
                 "mpp_from": slide.facts.mpp_from,
                 "demonstration": maker.encoder.name == HANDCRAFTED,
             }
@@ -134,7 +149,9 @@ def _places(facts: SlideFacts, coords: Coords, cut: Extraction) -> dict[str, flo
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A file beside ``path`` that takes its place, synced, when all is written."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=".making-"
+    )  # its name could be too long
     os.close(handle)
     try:
         yield Path(name)
@@ -182,8 +199,7 @@ def read_thumbnail(path: Path) -> Rgb | None:
     """The thumbnail (h, w, 3) of a feature file of ours; None of any other."""
     try:
         with h5py.File(path, "r") as file:
-            content = np.asarray(file["thumbnail"], np.uint8)
-    except (OSError, KeyError, ValueError):
+            image = cv2.imdecode(np.asarray(file["thumbnail"], np.uint8), cv2.IMREAD_COLOR)
+    except _DAMAGED:
         return None
-    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
     return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

@@ -60,6 +60,7 @@ class FeatureFacts:
     bad_patches: int  # patches with NaN or infinity
     encoder_sha256: str | None = None  # of the encoder's file; only our own files say it
     patch_microns: float | None = None  # side of a patch on the slide, where the file tells
+    cut: str | None = None  # digest of cutting and normalisation; only our own files say it
 
     @property
     def finite(self) -> bool:
@@ -127,6 +128,11 @@ def _require_extraction(facts: FeatureFacts, extraction: Extraction, where: str)
             f"{where}: patches are {side:.4g} microns wide, the study's are {microns:.4g}",
             hint="extract again with the study's patch size, or ask the coordinator",
         )
+    if facts.cut is not None and facts.cut != extraction.cut:
+        raise FeaturesError(
+            f"{where}: cut or normalised otherwise than the study says now",
+            hint="run 'ghanet-client slides extract' again: it makes these anew",
+        )
 
 
 def read_features(
@@ -162,6 +168,7 @@ def _facts(stored: Stored, *, bad_patches: int) -> FeatureFacts:
         bad_patches,
         origin.encoder_sha256,
         origin.patch_microns,
+        origin.cut,
     )
 
 

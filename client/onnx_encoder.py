@@ -12,7 +12,16 @@ from ghanet_model.errors import SlideError
 from ghanet_model.extraction import Extraction
 from ghanet_model.study import StudyConfig
 
-from .encoders import Features, Pixels, blank, digest_of, prepared, require_features
+from .encoders import (
+    Features,
+    Pixels,
+    at_work,
+    blank,
+    digest_of,
+    prepared,
+    require_digest,
+    require_features,
+)
 
 WEIGHTS = (".data", "_data")  # what exporters add to a model's name for weights beside it
 
@@ -29,7 +38,8 @@ class OnnxEncoder:
 
     def encode(self, patches: Pixels) -> Features:
         """Features (B, D) of patches (B, P, P, 3)."""
-        return _run(self.session, patches, self.extraction, self.name)
+        with at_work(self.name):
+            return _run(self.session, patches, self.extraction, self.name)
 
 
 def read_onnx(path: Path, study: StudyConfig, *, threads: int, device: str) -> OnnxEncoder:
@@ -41,7 +51,9 @@ def read_onnx(path: Path, study: StudyConfig, *, threads: int, device: str) -> O
     """
     beside = [path.with_name(path.name + suffix) for suffix in WEIGHTS]
     files = [path, *(one for one in beside if one.is_file())]
-    digest, session = digest_of(*files), _session(files, threads=threads, device=device)
+    digest = digest_of(*files)
+    require_digest(digest, study)
+    session = _session(files, threads=threads, device=device)
     width = _run(session, blank(study.extraction), study.extraction, study.encoder).shape[1]
     return OnnxEncoder(study.encoder, digest, width, session, study.extraction)
 
@@ -70,6 +82,11 @@ def _session(files: Sequence[Path], *, threads: int, device: str) -> Any:
             f"encoder file {path.name}: onnxruntime cannot load it ({_first_line(error)})",
             hint="is it whole, with its weights beside it? See docs/encoders.md",
         ) from None
+    if len(session.get_providers()) < len(providers):
+        raise SlideError(
+            f"onnxruntime cannot use '{device}' here",
+            hint="does its CUDA fit the driver? 'device: cpu' works everywhere",
+        )
     if len(session.get_inputs()) != 1:
         raise SlideError(
             f"encoder file {path.name}: takes {len(session.get_inputs())} inputs",
@@ -78,7 +95,7 @@ def _session(files: Sequence[Path], *, threads: int, device: str) -> Any:
     return session
 
 
-def _providers(here: Sequence[str], device: str) -> list[str]:
+def _providers(here: Sequence[str], device: str) -> list[Any]:
     """Where it runs.
 
     Raises:
@@ -91,7 +108,8 @@ def _providers(here: Sequence[str], device: str) -> list[str]:
             "onnxruntime cannot use a GPU here",
             hint="pip install onnxruntime-gpu in place of onnxruntime, or 'device: cpu'",
         )
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    number = device.partition(":")[2] or "0"
+    return [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
 
 
 def _run(session: Any, patches: Pixels, extraction: Extraction, name: str) -> Features:

@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from ghanet_model.batches import read_ahead
 from ghanet_model.errors import FeaturesError, ReleaseError, SettingsError
+from ghanet_model.extraction import encoder_terms
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.release import NOTICE, Release, read_release
 from ghanet_model.study import RELEASE_SUFFIX
@@ -64,6 +65,8 @@ def predict_table(config: SiteConfig, release: Release, progress: Progress) -> s
     buffer = io.StringIO()
     buffer.write(f"# {NOTICE}\n")
     buffer.write(f"# release {release.name} sha256 {release.sha256} {release.signed_by}\n")
+    terms = encoder_terms(release.study.encoder, release.study.extraction)
+    buffer.write(f"# encoder {release.study.encoder}; its terms: {terms}\n")
     writer = csv.writer(buffer, lineterminator="\n")
     edges = [f"survival_{edge:g}_months" for edge in release.study.time_bin_edges]
     writer.writerow(["case_id", "risk", "risk_group", *edges])

@@ -8,15 +8,18 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+
+import cv2
 
 from ghanet_model.errors import SlideError
 from ghanet_model.extraction import Extraction
 from ghanet_model.files import write_atomic
 
-from .coords import Coords, find_coords
+from .coords import find_coords, notes_of
 from .encoders import BATCH, Encoder
+from .extract import strange
 from .slide_list import ListedSlide
 from .slides import SlideFacts, open_slide
 from .tissue import Tissue, find_tissue
@@ -37,14 +40,10 @@ class Looked:
     facts: SlideFacts | None = None
     tissue: float = 0.0  # mm2
     share: float = 0.0  # of the scanned area
-    coords: Coords | None = field(default=None, repr=False)
+    patches: int = 0  # expected
+    notes: tuple[str, ...] = ()  # what is unusual
     refused: str = ""  # why
     hint: str = ""
-
-    @property
-    def patches(self) -> int:
-        """Expected patches."""
-        return len(self.coords) if self.coords else 0
 
 
 def the_file(slide: ListedSlide) -> Path:
@@ -55,6 +54,8 @@ def the_file(slide: ListedSlide) -> Path:
     """
     if len(slide.files) == 1:
         return slide.files[0]
+    if slide.wrong:
+        raise SlideError(slide.wrong, hint="rename it")
     if slide.files:
         raise SlideError(
             f"{len(slide.files)} files have this name", hint="keep one of them in slide_files"
@@ -69,10 +70,15 @@ def look_at(slide: ListedSlide, extraction: Extraction) -> Looked:
         with open_slide(the_file(slide), mpp=slide.mpp) as image:
             facts = image.facts
             tissue = find_tissue(image)
-            coords = find_coords(facts, tissue, extraction)
+            patches = len(find_coords(facts, tissue, extraction))
     except SlideError as error:
         return Looked(slide, facts, *_amount(tissue), refused=str(error), hint=error.hint)
-    return Looked(slide, facts, *_amount(tissue), coords=coords)
+    except (cv2.error, MemoryError, ValueError) as error:
+        wrong = strange(error)
+        return Looked(slide, facts, *_amount(tissue), refused=str(wrong), hint=wrong.hint)
+    return Looked(
+        slide, facts, *_amount(tissue), patches=patches, notes=notes_of(facts, extraction)
+    )
 
 
 def _amount(tissue: Tissue | None) -> tuple[float, float]:
@@ -97,14 +103,17 @@ def look_at_all(
         return list(pool.map(look, slides))
 
 
-def seconds_per_patch(found: Sequence[Looked], encoder: Encoder) -> float | None:
+def seconds_per_patch(
+    found: Sequence[Looked], extraction: Extraction, encoder: Encoder
+) -> float | None:
     """Reading and encoding, measured on a batch of the first usable slides; None without one."""
     spent, patches = 0.0, 0
-    usable = [(one, one.coords) for one in found if one.coords]
-    for number, (one, coords) in enumerate([*usable[:1], *usable[:TRIED]]):  # the first warms up
-        began = time.monotonic()
+    usable = [one.slide for one in found if one.patches]
+    for number, slide in enumerate([*usable[:1], *usable[:TRIED]]):  # the first warms up
         try:
-            with open_slide(the_file(one.slide), mpp=one.slide.mpp) as image:
+            with open_slide(the_file(slide), mpp=slide.mpp) as image:
+                coords = find_coords(image.facts, find_tissue(image), extraction)
+                began = time.monotonic()
                 pixels = coords.read(image, first=0, last=BATCH)
         except SlideError:
             continue
@@ -133,6 +142,6 @@ def _row(one: Looked, seconds: float | None) -> list[object]:
         of_file = [facts.vendor, facts.width, facts.height, facts.mpp, facts.mpp_from, objective]
     amount = (f"{one.tissue:.3f}", f"{one.share:.4f}", one.patches)
     long = "" if seconds is None else f"{seconds * one.patches:.1f}"
-    said = one.refused or "; ".join(facts.warnings if facts else ())
+    said = one.refused or "; ".join(one.notes)
     state = "refused" if one.refused else "usable"
     return [one.slide.name, one.slide.row or "", state, *of_file, *amount, long, said, one.hint]

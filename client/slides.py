@@ -65,6 +65,7 @@ class SlideFacts:
     downsamples: tuple[float, ...]  # of each level
     scanned: Box  # MRXS and SCN: outside of it nothing was scanned
     warnings: tuple[str, ...]
+    fingerprint: str  # OpenSlide's, of the coarsest level and all that is said; '': none
 
     def level_for(self, mpp: float) -> int:
         """The coarsest level that is not coarser than ``mpp``; level 0 if none is."""
@@ -119,8 +120,14 @@ def open_slide(path: Path, *, mpp: float | None = None) -> Iterator[SlideImage]:
     suffix = path.suffix.lower()
     if suffix in FOREIGN:
         raise SlideError(f"{FOREIGN[suffix]} is not read by OpenSlide", hint=_CONVERT)
-    if not path.is_file():
-        raise SlideError("no such file", hint="see 'slide_files' in site.yaml")
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        why = str(error.strerror).lower()
+        raise SlideError(
+            f"cannot be opened ({why})", hint="see 'slide_files' and who may read it"
+        ) from None
     with _handle_of(path) as handle:
         yield SlideImage(handle, facts_of(handle, mpp=mpp))
 
@@ -175,6 +182,7 @@ def facts_of(handle: openslide.OpenSlide, *, mpp: float | None = None) -> SlideF
         downsamples=tuple(handle.level_downsamples),
         scanned=Box(*known) if len(known) == 4 else Box(0, 0, width, height),
         warnings=tuple(warnings),
+        fingerprint=said.get(openslide.PROPERTY_NAME_QUICKHASH1, ""),
     )
 
 

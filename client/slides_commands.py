@@ -11,7 +11,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ghanet_model.errors import SlideError
+from ghanet_model.errors import DeploymentError, GHANetError, SlideError
 from ghanet_model.study import read_study
 
 from .config import SiteConfig, read_site
@@ -46,12 +46,13 @@ def check_slides(folder: Path, *, workers: int | None, console: Console) -> None
         found = look_at_all(
             listed.slides, study.extraction, workers=workers, told=lambda: progress.advance(bar)
         )
-    wrong, seconds = None, None
+    wrong: GHANetError | None = None
+    seconds = None
     try:
         file = EncoderFile(config.encoder_file, config.encoder_trust)
         encoder = load_encoder(study, file, threads=1, device=config.device)
-        seconds = seconds_per_patch(found, encoder)
-    except SlideError as error:
+        seconds = seconds_per_patch(found, study.extraction, encoder)
+    except (SlideError, DeploymentError) as error:
         wrong = error
     print_slides(console, found, seconds)
     for line in list_lines(listed):

@@ -35,8 +35,8 @@ def print_slides(console: Console, found: Sequence[Looked], seconds: float | Non
         console.print(_table(usable[:MOST_ROWS], seconds))
     if len(usable) > MOST_ROWS:
         console.print(f"and {len(usable) - MOST_ROWS} more that can be used, all in the table")
-    for one, facts in usable:
-        for text in facts.warnings:
+    for one, _ in usable:
+        for text in one.notes:
             console.print(f"note: {called(one.slide)}: {text}")
     for one in found:
         if one.refused:

@@ -15,7 +15,16 @@ from ghanet_model.errors import SlideError
 from ghanet_model.extraction import Extraction
 from ghanet_model.study import StudyConfig
 
-from .encoders import Features, Pixels, blank, digest_of, prepared, require_features
+from .encoders import (
+    Features,
+    Pixels,
+    at_work,
+    blank,
+    digest_of,
+    prepared,
+    require_digest,
+    require_features,
+)
 
 EXPORTED = ".pt2"
 
@@ -33,10 +42,13 @@ class ProgramEncoder:
 
     def encode(self, patches: Pixels) -> Features:
         """Features (B, D) of patches (B, P, P, 3)."""
-        return _run(self.program, patches, self.extraction, name=self.name, device=self.device)
+        with at_work(self.name):
+            return _run(self.program, patches, self.extraction, name=self.name, device=self.device)
 
 
-def read_program(path: Path, study: StudyConfig, *, trusted: str, device: str) -> ProgramEncoder:
+def read_program(
+    path: Path, study: StudyConfig, *, trusted: str, threads: int, device: str
+) -> ProgramEncoder:
     """A torch program as encoder.
 
     Raises:
@@ -48,6 +60,8 @@ def read_program(path: Path, study: StudyConfig, *, trusted: str, device: str) -
             f"encoder file {path.name}: a program, and not the one that site.yaml trusts",
             hint=f"better an ONNX file; if you trust its maker: encoder_trust: {digest}",
         )
+    require_digest(digest, study)
+    torch.set_num_threads(threads)
     program = _load(path, device)
     first = _run(
         program, blank(study.extraction), study.extraction, name=study.encoder, device=device

@@ -1,7 +1,6 @@
 """Processes that live and die together: started with a clean environment, never left behind."""
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -161,17 +161,17 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def exit_with_parent() -> None:
-    """End this worker when its parent is gone, even if that was killed; nobody else of the group.
+def exit_with(stop: Connection) -> None:
+    """End this worker, whatever it does, when ``stop`` is closed or its parent is gone.
 
-    Called by the worker at its start, which may be after its parent's end.
+    Unlike ``end_with_parent`` it ends nobody else of the process group.
     """
     parent = multiprocessing.parent_process()
+    sentinels = [parent.sentinel] if parent else []
 
     def watch() -> None:
-        if parent is not None:
-            multiprocessing.connection.wait([parent.sentinel])
-            os._exit(1)
+        wait([stop, *sentinels])
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -20,7 +20,7 @@ CUT = Extraction(pixels=64, mpp=0.5)
 def facts_of(width=10_000, height=8_000, *, mpp=0.5, downsamples=(1.0, 4.0, 16.0), x=0, y=0):
     """A slide's facts."""
     box = Box(x, y, width, height)
-    return SlideFacts("test", x + width, y + height, mpp, "file", None, downsamples, box, ())
+    return SlideFacts("test", x + width, y + height, mpp, "file", None, downsamples, box, (), "")
 
 
 def all_tissue(facts, cell=16.0):

@@ -18,14 +18,14 @@ from slide_files import destroy_tiles, tissue_image, write_tiff
 from slide_site import EXTRACTION, WIDTH, write_slide_site, write_slides, write_table
 
 from client.config import read_site
-from client.draft import HEAD_BYTES, draft_of
-from client.encoders import EncoderFile, load_encoder
+from client.draft import HEAD_BYTES, draft_of, progress_of
+from client.encoders import EncoderFile, at_work, load_encoder
 from client.extract import Job, extract, is_done
 from client.extraction_run import LOCK_FILE, run
 from client.feature_writer import Maker, read_thumbnail
 from client.features import inspect_features, require_fit
 from client.slide_list import list_slides
-from ghanet_model.errors import DeploymentError, SlideError
+from ghanet_model.errors import DeploymentError, FeaturesError, SlideError
 from ghanet_model.extraction import Extraction
 from ghanet_model.study import read_study
 
@@ -181,10 +181,15 @@ def _run_for(home: Path, seconds: float) -> None:
     time.sleep(seconds)
     running.kill()
     running.wait()
-    end = time.monotonic() + 20
-    while _group_lives(running.pid) and time.monotonic() < end:
+    require_end(running.pid)
+
+
+def require_end(group: int, seconds: float = 20) -> None:
+    """No process of a group is left after some seconds."""
+    end = time.monotonic() + seconds
+    while _group_lives(group):
+        assert time.monotonic() < end
         time.sleep(0.05)
-    assert not _group_lives(running.pid)
 
 
 def _group_lives(group: int) -> bool:
@@ -219,6 +224,96 @@ def test_a_bad_slide_does_not_stop_the_others(home):
     assert "damaged" in refused["slide-3"]
     assert "no tissue" in refused["slide-4"]
     assert not list((home / "features").rglob("slide-3*"))
+
+
+def test_a_slide_that_became_bad_leaves_no_old_features(home):
+    """What was made of an earlier file is not trained on."""
+    extract_all(home)
+    write_tiff(home / "archive" / NAMES[0], np.full((1024, 1024, 3), 250, np.uint8), mpp=0.5)
+    assert [one.slide.name for one in extract_all(home).refused] == ["slide-0"]
+    assert not list((home / "features").rglob("slide-0*"))
+
+
+def test_features_of_others_are_never_replaced(home):
+    """A file that another program made stays, and the slide is refused."""
+    path = home / "features" / "features_mean-v1" / "slide-0.h5"
+    path.parent.mkdir(parents=True)
+    with h5py.File(path, "w") as file:
+        file["features"] = np.zeros((3, WIDTH), np.float32)
+    before = path.read_bytes()
+    refused = extract_all(home).refused
+    assert [one.why for one in refused] == ["a feature file that was not made here is in its place"]
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_feature_file_is_made_again(home, arrays):
+    """Whatever is wrong with it."""
+    extract_all(home)
+    path = home / "features" / "features_mean-v1" / "slide-0.h5"
+    content = bytearray(path.read_bytes())
+    for place in range(8, len(content), 97):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    assert extract_all(home).made == 1
+    require_same(arrays_of(home), arrays)
+
+
+def test_features_of_other_settings_are_refused_by_check(home):
+    """Another normalisation gives other numbers of the same width and size."""
+    job = Job(home / "archive" / NAMES[0], home / "a.h5")
+    extract(job, maker_of(home))
+    facts = inspect_features(job.output, where="row 2")
+    cut = Extraction(**EXTRACTION, mean=(0.5,) * 3, std=(0.2,) * 3)
+    with pytest.raises(FeaturesError, match="row 2: cut or normalised otherwise"):
+        require_fit(facts, width=WIDTH, encoder="mean-v1", where="row 2", extraction=cut)
+
+
+class _Failing:
+    """An encoder that runs out of memory in its second batch."""
+
+    def __init__(self, maker: Maker) -> None:
+        self.inner, self.batches = maker.encoder, 0
+        self.name, self.sha256, self.width = self.inner.name, self.inner.sha256, WIDTH
+
+    def encode(self, patches):
+        """One batch."""
+        self.batches += 1
+        with at_work(self.name):
+            if self.batches == 2:
+                raise SlideError("out of memory")
+            return self.inner.encode(patches)
+
+
+def test_an_encoder_that_fails_ends_the_run_and_keeps_what_was_made(home, arrays):
+    """It is not the slide's fault: the draft stays and is gone on with."""
+    job, maker = Job(home / "archive" / NAMES[0], home / "a.h5"), maker_of(home)
+    with pytest.raises(DeploymentError, match="failed while it worked"):
+        extract(job, Maker(maker.extraction, _Failing(maker)))
+    assert progress_of(draft_of(job.output))[0] == 32
+    assert oct(draft_of(job.output).stat().st_mode)[-3:] == "600"
+    extract(job, maker)
+    with h5py.File(job.output) as file:
+        np.testing.assert_array_equal(file["features"][:], arrays["slide-0"][0])
+
+
+def test_ctrl_c_ends_at_once_without_a_traceback(home):
+    """To the whole group, as a terminal sends it."""
+    running = subprocess.Popen(
+        [HERE / CLIENT, "slides", "extract", "--workers", "2"],
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    end = time.monotonic() + 60
+    while not list((home / "features").rglob("*.part")) and time.monotonic() < end:
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGINT)
+    _, said = running.communicate(timeout=10)
+    assert running.returncode == 1
+    assert said == "ghanet-client: error: stopped\n"
+    require_end(running.pid)
 
 
 def test_only_one_run_at_a_time(home):

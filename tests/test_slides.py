@@ -113,7 +113,7 @@ def test_formats_of_others_are_named(tmp_path, name):
 
 def test_no_file(tmp_path):
     """A file that is gone."""
-    assert "no such file" in refusal(tmp_path / "a.svs")[0]
+    assert "cannot be opened (no such file" in refusal(tmp_path / "a.svs")[0]
 
 
 def test_a_given_resolution_goes_first(tmp_path, image):

@@ -1,6 +1,7 @@
 """``ghanet-client slides check`` and ``extract`` as a person runs them: every bad slide named."""
 
 import csv
+import os
 import shutil
 from pathlib import Path
 
@@ -199,6 +200,47 @@ def test_a_study_of_other_patches_refuses_features(home, capsys):
     assert "patches are 32 microns wide, the study's are 64" in " ".join(out.split())
 
 
+def test_names_that_are_no_text_are_told(home, capsys):
+    """Bytes of another alphabet: refused by a printable name without a table, told with one."""
+    shutil.copy(home / "archive" / "one.tiff", os.fsencode(home / "archive") + b"/M\xfcller.tiff")
+    code, out, _ = run(home, "slides", "check", capsys=capsys)
+    assert code == 0
+    assert "in no row of the slides table: 1 files, not used: M\\udcfcller.tiff" in out
+    (home / "slides.csv").unlink()
+    code, out, _ = run(home, "slides", "check", capsys=capsys)
+    assert code == 1
+    assert "refused: M\\udcfcller.tiff: its file name is not UTF-8 text" in out
+
+
+def test_composed_and_decomposed_letters_are_one_name(home, capsys):
+    """A table from one system, files from another."""
+    composed, decomposed = "J\u00fcrgen.tiff", "Ju\u0308rgen.tiff"
+    (home / "archive" / "one.tiff").rename(home / "archive" / decomposed)
+    write_table(home, [composed, "two.tiff"])
+    assert run(home, "slides", "extract", capsys=capsys)[0] == 0
+    assert "problems: none" in run(home, "check", capsys=capsys)[1]
+
+
+def test_linked_folders_are_followed(home, capsys, tmp_path):
+    """A batch on another disk counts; a link back to where it came from does no harm."""
+    batch = tmp_path / "disk" / "batch"
+    batch.mkdir(parents=True)
+    (home / "archive" / "two.tiff").rename(batch / "two.tiff")
+    (home / "archive" / "linked").symlink_to(batch)
+    (batch / "back").symlink_to(home / "archive")
+    code, out, _ = run(home, "slides", "check", capsys=capsys)
+    assert code == 0
+    assert "2 of 2 slides can be used" in out
+
+
+def test_a_coarser_slide_is_told(home, capsys):
+    """A tenth coarser than the study: used, and said in words."""
+    write_table(home, ["one.tiff", "two.tiff"], two=0.55)
+    code, out, _ = run(home, "slides", "check", capsys=capsys)
+    assert code == 0
+    assert "note: two (row 3): 0.55 microns per pixel, coarser than the study's" in out
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no sample slides here")
 def test_dicom_levels_are_one_slide(tmp_path, capsys):
     """Two files of one series are one slide; a folder with one series names it."""
@@ -209,5 +251,9 @@ def test_dicom_levels_are_one_slide(tmp_path, capsys):
         shutil.copy(source, home / "archive" / folder / source.name)
     _, out, _ = run(home, "slides", "check", capsys=capsys)
     assert "1 DICOM files are further levels of slides that are listed" in out
-    assert "refused: case-7: 16 x 16 pixels, smaller than one patch" in out
+    assert "refused: openslide-py-boxes_0: 16 x 16 pixels, smaller than one patch" in out
     assert "0 of 2 slides can be used" in out
+    write_table(home, ["case-7", "highdicom-sm_image"])
+    _, out, _ = run(home, "slides", "check", capsys=capsys)
+    assert "refused: case-7 (row 2): 16 x 16 pixels, smaller than one patch" in out
+    assert "in no row" not in out

@@ -1,7 +1,8 @@
 """A small synthetic consortium: genes drive what slides look like and how long cases live.
 
 Three hospitals have slides and genes, one has slides only; each stains a little differently. The
-patch features are drawn, not extracted; nothing here describes a patient.
+demo draws slides (``write_archive``); tests and benchmarks that need none draw features at once
+(``write_hospital``). Nothing here describes a patient.
 """
 
 from collections.abc import Iterator

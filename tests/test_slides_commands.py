@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from local import edit
@@ -15,6 +16,8 @@ from slide_site import write_slide_site, write_slides, write_table
 
 import client.cli
 from client.features import find_features
+from client.handcrafted import HandcraftedEncoder
+from ghanet_model.extraction import DEMONSTRATION, HANDCRAFTED
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "slides"
 GOOD = 190
@@ -239,6 +242,20 @@ def test_a_coarser_slide_is_told(home, capsys):
     code, out, _ = run(home, "slides", "check", capsys=capsys)
     assert code == 0
     assert "note: two (row 3): 0.55 microns per pixel, coarser than the study's" in out
+
+
+def test_the_demonstration_encoder_says_so(home, capsys):
+    """In its files and in both checks."""
+    settings = {"encoder": HANDCRAFTED}
+    edit(home / "study.yaml", settings | {"feature_width": HandcraftedEncoder().width})
+    edit(home / "site.yaml", settings | {"encoder_file": None})
+    assert DEMONSTRATION in run(home, "slides", "check", capsys=capsys)[1]
+    assert run(home, "slides", "extract", capsys=capsys)[0] == 0
+    said = run(home, "check", capsys=capsys)[1]
+    assert DEMONSTRATION in " ".join(said.split())
+    (path, _) = sorted((home / "features").rglob("*.h5"))
+    with h5py.File(path) as file:
+        assert file.attrs["demonstration"]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no sample slides here")

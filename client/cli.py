@@ -170,6 +170,12 @@ def predict(options: argparse.Namespace) -> int:
 
     config = read_site(options.folder)
     release = find_release(config, options.release)
+    if options.slides:
+        from .predict_slides import predict_slides  # noqa: PLC0415
+
+        output = options.output or options.folder / "predictions"
+        predict_slides(config, release, options.slides, output=output, console=console)
+        return 0
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         table = predict_table(config, release, progress)
@@ -279,8 +285,10 @@ def make_parser() -> argparse.ArgumentParser:
     add_command(commands, "start", start)
     add_command(commands, "renew-key", renew)
     predicting = add_command(commands, "predict", predict)
+    what = "slide or feature files, or folders of them; default: the cases of the slides table"
+    predicting.add_argument("slides", nargs="*", type=Path, metavar="SLIDE", help=what)
     predicting.add_argument("--release", type=Path, help="default: the one in inbox/")
-    predicting.add_argument("--output", type=Path, help="default: predictions.csv in the folder")
+    predicting.add_argument("--output", type=Path, help="default: predictions.csv, or predictions/")
     withdrawing = add_command(commands, "withdraw", withdraw)
     withdrawing.add_argument("cases", nargs="+", metavar="CASE", help="as your tables name it")
     withdrawing.add_argument("--not-listed", action="store_true", help="it is in no table yet")

@@ -43,6 +43,30 @@ def find_release(config: SiteConfig, path: Path | None) -> Release:
     return read_release(path, public_pem=key.read_bytes())
 
 
+def require_encoder(config: SiteConfig, release: Release) -> None:
+    """Refuse features of another encoder than the release's.
+
+    Raises:
+        FeaturesError: site.yaml names another one.
+    """
+    if config.encoder != release.study.encoder:
+        raise FeaturesError(
+            f"features are from encoder '{config.encoder}', "
+            f"the release needs '{release.study.encoder}'"
+        )
+
+
+def provenance(release: Release) -> str:
+    """The lines above every table of predictions: notice, release, terms of the encoder."""
+    study = release.study
+    terms = encoder_terms(study.encoder, study.extraction)
+    return (
+        f"# {NOTICE}\n"
+        f"# release {release.name} sha256 {release.sha256} {release.signed_by}\n"
+        f"# encoder {study.encoder}; its terms: {terms}\n"
+    )
+
+
 def predict_table(config: SiteConfig, release: Release, progress: Progress) -> str:
     """Predictions for all cases of the slides table, as CSV with a notice on top.
 
@@ -51,11 +75,7 @@ def predict_table(config: SiteConfig, release: Release, progress: Progress) -> s
     Raises:
         CohortError, FeaturesError: the slides table or a feature file cannot be used.
     """
-    if config.encoder != release.study.encoder:
-        raise FeaturesError(
-            f"features are from encoder '{config.encoder}', "
-            f"the release needs '{release.study.encoder}'"
-        )
+    require_encoder(config, release)
     cohort = require_cohort(config.slides_only(), release.study)
     features = find_features(config.features)
     bags = prediction_bags(cohort, features, study=release.study)
@@ -63,10 +83,7 @@ def predict_table(config: SiteConfig, release: Release, progress: Progress) -> s
     model = release.model().to(device)
     torch.set_num_threads(config.threads)
     buffer = io.StringIO()
-    buffer.write(f"# {NOTICE}\n")
-    buffer.write(f"# release {release.name} sha256 {release.sha256} {release.signed_by}\n")
-    terms = encoder_terms(release.study.encoder, release.study.extraction)
-    buffer.write(f"# encoder {release.study.encoder}; its terms: {terms}\n")
+    buffer.write(provenance(release))
     writer = csv.writer(buffer, lineterminator="\n")
     edges = [f"survival_{edge:g}_months" for edge in release.study.time_bin_edges]
     writer.writerow(["case_id", "risk", "risk_group", *edges])

@@ -124,6 +124,7 @@ features                clam
   patches               48
   numbers per patch     3
   encoder               enc-v1
+  its terms             not stated: ask the coordinator before any use
 
 cases with genes        12
 gene columns            measured in 10 cases or more, of the study's

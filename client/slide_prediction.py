@@ -1,0 +1,262 @@
+"""What a release says of single slides: from slide files or feature files to JSON and GeoJSON.
+
+Features are made as the release's study says and kept, so that a run over a folder goes on where it
+was stopped. Nothing of it leaves the hospital.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ghanet_model.errors import FeaturesError, SlideError
+from ghanet_model.extraction import encoder_terms
+from ghanet_model.files import canonical_json, sha256, write_atomic, write_json
+from ghanet_model.network import Network, Prediction
+from ghanet_model.release import NOTICE, Release
+from ghanet_model.survival import survival_at_edges
+
+from .config import SiteConfig
+from .encoders import EncoderFile, digest_of, load_encoder
+from .extract import Job, extract, is_done
+from .feature_writer import Maker
+from .features import read_features
+from .geojson import HIGH, LOW, Square, geojson
+from .places import PIXELS, read_places
+from .predict import require_encoder
+from .slide_check import the_file
+from .slide_list import ListedSlide, find_files
+from .slides import open_slide
+
+FORMAT = 1
+SHOWN = 50  # patches of the highest weight in a GeoJSON file, and as many of the lowest
+LEAST_PATCHES = 5  # of a slide; fewer are too little tissue to say anything
+FEATURES_SUFFIX = ".h5"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of a slide."""
+
+    name: str = field(repr=False)
+    risk: float | None = None
+    risk_group: str = ""
+    survival: tuple[float, ...] = ()  # at each edge of the study
+    again: bool = False  # it was there already
+    refused: str = ""  # why there is no answer
+    hint: str = ""
+
+
+def find_slides(paths: Sequence[Path]) -> list[ListedSlide]:
+    """Slides and feature files that are named, and those in folders that are.
+
+    Raises:
+        SlideError: a path is not there, or a folder holds none.
+    """
+    found: list[ListedSlide] = []
+    for path in paths:
+        if not path.exists():
+            raise SlideError(f"{path}: not found", hint="name slides, feature files or folders")
+        if not path.is_dir():
+            found.append(ListedSlide(_stem(path), (path,)))
+            continue
+        inside = find_files(path)
+        slides = [ListedSlide(name, files) for name, files in sorted(inside.files.items())]
+        slides += [ListedSlide(p.stem, (p,)) for p in sorted(path.glob(f"*{FEATURES_SUFFIX}"))]
+        if not slides:
+            raise SlideError(f"{path}: no slides in it", hint="name slide or feature files")
+        found += slides
+    return found
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(path.suffix)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A release at work in a hospital."""
+
+    config: SiteConfig
+    release: Release
+    model: Network
+    output: Path  # folder
+
+    @classmethod
+    def of(cls, config: SiteConfig, release: Release, output: Path) -> "Predictor":
+        """Of a verified release.
+
+        Raises:
+            FeaturesError: this hospital's encoder is another one.
+        """
+        require_encoder(config, release)
+        torch.set_num_threads(config.threads)
+        model = release.model().to(torch.device(config.device))
+        output.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(config, release, model, output)
+
+    def maker(self) -> Maker:
+        """The release's encoder, as this hospital has it.
+
+        Raises:
+            SlideError: it has another one, or none.
+        """
+        study = self.release.study
+        file = EncoderFile(self.config.encoder_file, self.config.encoder_trust)
+        encoder = load_encoder(study, file, threads=self.config.threads, device=self.config.device)
+        return Maker(study.extraction, encoder)
+
+
+def answer_all(
+    predictor: Predictor, slides: Sequence[ListedSlide], told: Callable[[], None]
+) -> list[Answered]:
+    """Every slide in turn; one that is refused does not stop the others.
+
+    Raises:
+        SlideError: the encoder cannot be used.
+        DeploymentError: the encoder failed while it worked.
+    """
+    makes = any(not _is_features(slide) for slide in slides)
+    maker = predictor.maker() if makes else None
+    found = []
+    for slide in slides:
+        found.append(_answer(predictor, slide, maker))
+        told()
+    return found
+
+
+def _is_features(slide: ListedSlide) -> bool:
+    return bool(slide.files) and slide.files[0].suffix.lower() == FEATURES_SUFFIX
+
+
+def _answer(predictor: Predictor, slide: ListedSlide, maker: Maker | None) -> Answered:
+    try:
+        path = the_file(slide)
+        features = path if maker is None or _is_features(slide) else _made(predictor, slide, maker)
+        return _answer_of(predictor, slide.name, path, features)
+    except (SlideError, FeaturesError) as error:
+        return Answered(slide.name, refused=str(error), hint=error.hint)
+
+
+def _made(predictor: Predictor, slide: ListedSlide, maker: Maker) -> Path:
+    """The slide's features, made where they are missing."""
+    job = Job(the_file(slide), predictor.output / "features" / f"{slide.name}.h5", slide.mpp)
+    job.output.parent.mkdir(mode=0o700, exist_ok=True)
+    if not is_done(job, maker.settings):
+        extract(job, maker)
+    return job.output
+
+
+def _answer_of(predictor: Predictor, name: str, path: Path, features: Path) -> Answered:
+    release = predictor.release
+    made_of = sha256(canonical_json([FORMAT, release.sha256, digest_of(features)]))
+    target = predictor.output / f"{name}.json"
+    kept = _read(target)
+    if kept.get("made_of") == made_of:
+        return _answered(name, kept, again=True)
+    study = release.study
+    bag = read_features(
+        features,
+        width=study.feature_width,
+        encoder=study.encoder,
+        where="features",
+        extraction=study.extraction,
+    )
+    if len(bag) < LEAST_PATCHES:
+        raise SlideError(
+            f"{len(bag)} patches, too little tissue to say anything",
+            hint=f"at least {LEAST_PATCHES} are needed",
+        )
+    prediction = predictor.model.predict([bag.to(predictor.model.weight.device)])
+    weights = patch_weights(prediction)
+    values = answer_json(release, prediction, patches=len(bag)) | {"made_of": made_of}
+    write_atomic(
+        target.with_suffix(".geojson"), geojson(_squares(path, features, weights)), private=True
+    )
+    write_json(target, values)  # last: it says that all is there
+    target.chmod(0o600)
+    return _answered(name, values)
+
+
+def patch_weights(prediction: Prediction) -> NDArray[np.float64]:
+    """How much of what is pooled comes from each patch (N,), over all gene groups; adds up to 1."""
+    weights = prediction.patch_weights[0].double().mean(dim=0)
+    return np.asarray((weights / weights.sum()).cpu().numpy(), np.float64)
+
+
+def answer_json(release: Release, prediction: Prediction, *, patches: int) -> dict[str, Any]:
+    """All that is said of a slide, with where it comes from."""
+    study, risk = release.study, float(prediction.risk[0])
+    edges = survival_at_edges(prediction.survival)[0].tolist()
+    groups = [name for name, _ in release.panel.groups]
+    return {
+        "format": FORMAT,
+        "notice": NOTICE,
+        "release": {
+            "name": release.name,
+            "sha256": release.sha256,
+            "signed_by": release.signed_by,
+            "study": study.digest,
+        },
+        "encoder": {
+            "name": study.encoder,
+            "terms": encoder_terms(study.encoder, study.extraction),
+            **asdict(study.extraction),
+        },
+        "patches": patches,
+        "risk": risk,
+        "risk_group": release.risk_group(risk),
+        "survival": [
+            {"months": months, "probability": one}
+            for months, one in zip(study.time_bin_edges, edges, strict=True)
+        ],
+        "gene_groups": [
+            {"name": name, "mean_z": float(genes[0].mean())}
+            for name, genes in zip(groups, prediction.genes, strict=True)
+        ],
+        "not_checked": ["whether the slide is like those that the model was trained on"],
+    }
+
+
+def _squares(path: Path, features: Path, weights: NDArray[np.float64]) -> list[Square]:
+    """Patches of the highest and of the lowest weight; none where the file knows no places."""
+    try:
+        places = read_places(features, where="features")
+    except FeaturesError:
+        return []
+    if places.unit != PIXELS or not places.side:
+        return []
+    corners = places.coords - _origin(path)
+    order = np.argsort(weights, kind="stable")
+    count = min(SHOWN, len(order) // 2)
+    chosen = [(i, HIGH) for i in order[::-1][:count]] + [(i, LOW) for i in order[:count]]
+    return [
+        Square(float(corners[i, 0]), float(corners[i, 1]), places.side, float(weights[i]), kind)
+        for i, kind in chosen
+    ]
+
+
+def _origin(path: Path) -> tuple[int, int]:
+    """The corner of what was scanned; of a feature file it is not known, and taken as 0."""
+    if path.suffix.lower() == FEATURES_SUFFIX:
+        return 0, 0
+    with open_slide(path, mpp=1.0) as slide:  # whatever it is, it is not used
+        return slide.facts.scanned.x, slide.facts.scanned.y
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _answered(name: str, values: dict[str, Any], *, again: bool = False) -> Answered:
+    survival = tuple(float(one["probability"]) for one in values["survival"])
+    return Answered(name, float(values["risk"]), str(values["risk_group"]), survival, again)

@@ -1,0 +1,294 @@
+"""``ghanet-client predict SLIDE``: one slide, one answer, where it looked, and every refusal."""
+
+import csv
+import json
+from pathlib import Path
+
+import h5py
+import jsonschema
+import numpy as np
+import pytest
+from local import edit
+from mirax_file import write_mirax
+from slide_files import broken_slides, tissue_image, write_tiff
+from slide_site import WIDTH, write_slide_site
+
+import client.cli
+from client.features import read_features
+from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups
+from ghanet_model.invitation import RELEASE_KEY_FILE
+from ghanet_model.keys import make_release_key
+from ghanet_model.network import new_model
+from ghanet_model.release import NOTICE, make_release, model_config, read_release
+from ghanet_model.study import read_study
+from ghanet_model.weights import weights_of
+
+SQUARE = {
+    "type": "object",
+    "required": ["type", "geometry", "properties"],
+    "properties": {
+        "type": {"const": "Feature"},
+        "geometry": {
+            "type": "object",
+            "required": ["type", "coordinates"],
+            "properties": {
+                "type": {"const": "Polygon"},
+                "coordinates": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 1,
+                    "items": {
+                        "type": "array",
+                        "minItems": 5,
+                        "maxItems": 5,
+                        "items": {
+                            "type": "array",
+                            "minItems": 2,
+                            "maxItems": 2,
+                            "items": {"type": "number", "minimum": 0},
+                        },
+                    },
+                },
+            },
+        },
+        "properties": {
+            "type": "object",
+            "required": ["objectType", "classification", "measurements"],
+            "additionalProperties": False,
+            "properties": {
+                "objectType": {"enum": ["annotation", "detection", "tile", "cell"]},
+                "isLocked": {"type": "boolean"},
+                "classification": {
+                    "type": "object",
+                    "required": ["name", "color"],
+                    "properties": {
+                        "name": {"type": "string", "minLength": 1},
+                        "color": {
+                            "type": "array",
+                            "minItems": 3,
+                            "maxItems": 3,
+                            "items": {"type": "integer", "minimum": 0, "maximum": 255},
+                        },
+                    },
+                },
+                "measurements": {"type": "object", "additionalProperties": {"type": "number"}},
+            },
+        },
+    },
+}
+QUPATH = {  # what QuPath 0.4 and newer imports: objects of its kinds, RGB colours, named numbers
+    "type": "object",
+    "required": ["type", "features"],
+    "properties": {
+        "type": {"const": "FeatureCollection"},
+        "features": {"type": "array", "items": SQUARE},
+    },
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A hospital with an encoder, a release in its inbox and slides of two vendors."""
+    found = write_slide_site(tmp_path / "hospital")
+    study = read_study(found)
+    columns = candidate_columns(study)
+    panel = GenePanel(
+        groups=tuple(candidate_groups(study)),
+        columns=columns,
+        centre=(0.0,) * len(columns),
+        scale=(1.0,) * len(columns),
+        clip=3.0,
+    )
+    model = new_model(model_config(study, panel), seed=1)
+    manifest = {
+        "name": "small",
+        "study": study.as_json(),
+        "panel": panel.to_json(),
+        "risk_cutoffs": [-2.5, -1.5],
+        "rounds": 1,
+    }
+    for folder in ("keys", "inbox"):
+        (found / folder).mkdir()
+    key = tmp_path / "release.key"
+    make_release_key(key)
+    (found / "keys" / RELEASE_KEY_FILE).write_bytes(key.with_suffix(".key.pub").read_bytes())
+    content = make_release(manifest, weights_of(model), "# card\n", key_file=key)
+    (found / "inbox" / "small.ghanet").write_bytes(content)
+    image = tissue_image(np.random.default_rng(2), 1024)
+    write_tiff(found / "archive" / "one.tiff", image, mpp=0.5)
+    write_mirax(found / "archive" / "two.mrxs", image, mpp=0.5)
+    return found
+
+
+def predict(home: Path, *paths: Path, capsys) -> tuple[int, str, str]:
+    """Exit code and what was said."""
+    code = client.cli.main(["predict", *map(str, paths), "--folder", str(home)])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def answer(home: Path, name: str) -> dict:
+    """What is said of a slide."""
+    return json.loads((home / "predictions" / f"{name}.json").read_text())
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-200] ^= 1
+    path.write_bytes(content)
+
+
+def make_key(home: Path) -> None:
+    """Another consortium's key in the place of this one's."""
+    make_release_key(home / "other.key")
+    (home / "keys" / RELEASE_KEY_FILE).write_bytes((home / "other.key.pub").read_bytes())
+
+
+def test_a_folder_of_slides(home, capsys):
+    """A JSON and a GeoJSON for each, a table of all; readable by their owner only."""
+    code, out, err = predict(home, home / "archive", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert NOTICE in out.splitlines()
+    assert "2 slides predicted, 0 of them before" in out
+    lines = (home / "predictions" / "slides.csv").read_text().splitlines()
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert lines[0] == f"# {NOTICE}"
+    assert [row["slide"] for row in rows] == ["one", "two"]
+    assert answer(home, "one")["notice"] == NOTICE
+    for path in (home / "predictions").glob("*.*"):
+        assert oct(path.stat().st_mode)[-3:] == "600"
+
+
+def test_the_answer_is_the_releases(home, capsys):
+    """Risk, group and survival are what the model says of the slide's features."""
+    predict(home, home / "archive" / "one.tiff", capsys=capsys)
+    found = answer(home, "one")
+    public = (home / "keys" / RELEASE_KEY_FILE).read_bytes()
+    release = read_release(home / "inbox" / "small.ghanet", public_pem=public)
+    (path,) = (home / "predictions" / "features").glob("*.h5")
+    features = read_features(path, width=WIDTH, encoder="mean-v1", where="here")
+    prediction = release.model().predict([features])
+    risk = float(prediction.risk[0])
+    assert found["risk"] == pytest.approx(risk, abs=1e-6)
+    assert found["risk_group"] == release.risk_group(risk)
+    assert [one["months"] for one in found["survival"]] == [12, 36, 60]
+    chances = [one["probability"] for one in found["survival"]]
+    assert chances == pytest.approx(prediction.survival[0, :3].tolist(), abs=1e-6)
+    assert found["release"]["sha256"] == release.sha256
+    assert found["patches"] == len(features)
+
+
+@pytest.mark.parametrize("name", ["one.tiff", "two.mrxs"])
+def test_geojson_is_what_qupath_imports(home, capsys, name):
+    """By a written schema; squares lie inside what was scanned, high weights above low ones."""
+    predict(home, home / "archive" / name, capsys=capsys)
+    stem = name.partition(".")[0]
+    content = json.loads((home / "predictions" / f"{stem}.geojson").read_text())
+    jsonschema.validate(content, QUPATH)
+    corners = np.array(
+        [square["geometry"]["coordinates"][0] for square in content["features"]]
+    )  # (squares, 5, 2)
+    assert corners.max() <= 1024  # from the corner of the scanned area, not of MIRAX's plane
+    assert (corners[:, 2] - corners[:, 0] == 64).all()
+    kinds = [square["properties"]["classification"]["name"] for square in content["features"]]
+    weights = np.array(
+        [square["properties"]["measurements"]["weight"] for square in content["features"]]
+    )
+    high = np.array([kind == "high weight" for kind in kinds])
+    assert weights[high].min() >= weights[~high].max()
+
+
+def test_both_vendors_show_the_same_places(home, capsys):
+    """The same image in a larger plane: the same squares, once its origin is taken off."""
+    predict(home, home / "archive", capsys=capsys)
+    one, two = (
+        json.loads((home / "predictions" / f"{name}.geojson").read_text())["features"]
+        for name in ("one", "two")
+    )
+    assert [s["geometry"] for s in one] == [s["geometry"] for s in two]
+
+
+def test_it_goes_on_where_it_was(home, capsys):
+    """What is there is not computed again; another release is another answer."""
+    predict(home, home / "archive" / "one.tiff", capsys=capsys)
+    assert (
+        "2 slides predicted, 1 of them before" in predict(home, home / "archive", capsys=capsys)[1]
+    )
+    path = home / "predictions" / "one.json"
+    path.write_text("{")
+    assert (
+        "2 slides predicted, 1 of them before" in predict(home, home / "archive", capsys=capsys)[1]
+    )
+    assert answer(home, "one")["risk_group"]
+
+
+def test_feature_files_are_enough(home, capsys):
+    """Features that were made before give the same answer without the slide."""
+    predict(home, home / "archive" / "one.tiff", capsys=capsys)
+    (path,) = (home / "predictions" / "features").glob("one.h5")
+    moved = home / "elsewhere" / "moved.h5"
+    moved.parent.mkdir()
+    path.rename(moved)
+    assert predict(home, moved, capsys=capsys)[0] == 0
+    assert answer(home, "moved")["risk"] == answer(home, "one")["risk"]
+
+
+def test_bad_slides_are_named_and_the_others_answered(home, capsys):
+    """Ten of them, each with reason and remedy; exit code 1."""
+    broken_slides(home / "archive" / "bad", tissue_image(np.random.default_rng(1), 1024))
+    code, out, err = predict(home, home / "archive", capsys=capsys)
+    assert code == 1
+    assert "10 of 12 slides have no answer" in err
+    assert out.count("refused: ") == 10
+    assert "refused: blank: no tissue" in out
+    assert "refused: unscaled: does not say its microns per pixel" in out
+    assert not (home / "predictions" / "blank.json").exists()
+
+
+def test_too_little_tissue(home, capsys):
+    """Four patches say nothing."""
+    path = home / "few.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.zeros((4, WIDTH), np.float32)
+    code, out, _ = predict(home, path, capsys=capsys)
+    assert code == 1
+    assert "refused: few: 4 patches, too little tissue" in out
+
+
+def test_features_of_another_encoder(home, capsys):
+    """By name, as a feature file says it."""
+    path = home / "other.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.zeros((9, WIDTH), np.float32)
+        file["features"].attrs["encoder"] = "uni"
+    code, out, _ = predict(home, path, capsys=capsys)
+    assert code == 1
+    assert "made by encoder 'uni', the study uses 'mean-v1'" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda home: edit(home / "site.yaml", {"encoder": "uni"}), "the release needs 'mean-v1'"),
+        (lambda home: (home / "mean.onnx").unlink(), "encoder file mean.onnx: not found"),
+        (lambda home: (home / "inbox" / "small.ghanet").unlink(), "no release in inbox/"),
+        (lambda home: _flip(home / "inbox" / "small.ghanet"), "changed after signing"),
+        (make_key, "not signed by this consortium's release key"),
+    ],
+)
+def test_what_ends_it_before_any_slide(home, capsys, change, what):
+    """One line; nothing is written."""
+    change(home)
+    code, _, err = predict(home, home / "archive", capsys=capsys)
+    assert code == 1
+    assert what in err
+    assert not list((home / "predictions").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", ["nowhere.svs", "empty"])
+def test_paths_that_are_nothing(home, capsys, path):
+    """Said by the path that was given."""
+    (home / "empty").mkdir()
+    code, _, err = predict(home, home / path, capsys=capsys)
+    assert code == 1
+    assert path in err

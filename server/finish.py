@@ -182,6 +182,7 @@ def manifest_of(
         "brier": evaluation["brier"] if evaluation else [],
         "calibration": evaluation["calibration"] if evaluation else [],
         "noisy": evaluation.get("noisy") if evaluation else None,
+        "groups": groups or None,
         "risk_cutoffs": list(groups.get("cutoffs") or final.risk_cutoffs),
         "privacy": privacy_json(run.study),
         "software": {

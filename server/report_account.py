@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from .report_html import Html, bullets, join, later, section, table, tag
-from .report_html import note as noted
+from ghanet_model.page_html import Html, bullets, join, later, section, table, tag
+from ghanet_model.page_html import note as noted
+
 from .report_numbers import NOTHING, count, number, part, plural
 from .report_words import (
     HORIZONS,

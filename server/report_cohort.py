@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .report_html import Html, join, later, note, section, table, tag
+from ghanet_model.page_html import Html, join, later, note, section, table, tag
+
 from .report_numbers import NOTHING, UNTOLD, count, number, part
 from .report_words import NO_COHORT, UNTOLD_NOTE
 

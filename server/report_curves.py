@@ -10,10 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ghanet_model.files import write_atomic
-
-from .checkpoint import SiteRound
-from .report_html import Html
-from .report_svg import (
+from ghanet_model.page_html import Html
+from ghanet_model.page_svg import (
     ACCENT,
     HALF,
     INK,
@@ -26,6 +24,8 @@ from .report_svg import (
     short,
     to_svg,
 )
+
+from .checkpoint import SiteRound
 from .rounds import total_c_index
 
 if TYPE_CHECKING:

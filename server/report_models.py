@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ghanet_model.metrics import events_in_words
+from ghanet_model.page_html import Html, bullets, figure, join, later, note, section, table, tag
 
-from .report_html import Html, bullets, figure, join, later, note, section, table, tag
 from .report_numbers import (
     NOTHING,
     at,

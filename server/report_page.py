@@ -1,12 +1,12 @@
 """The page: one file that needs nothing else, made of report.json alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from ghanet_model.page_html import Html, document, join, tag
 
 from .report_account import account, genes_and_features, withheld
 from .report_cohort import cohort
-from .report_html import Html, join, tag
 from .report_models import c_indices, cox_models
 from .report_numbers import between, count, number, part, plural, signed
 from .report_privacy import privacy
@@ -14,7 +14,6 @@ from .report_survival import by_group, calibrated
 from .report_training import curves, participants
 
 Twin = Mapping[str, Any]
-STYLE = Path(__file__).with_name("report.css")
 PARTS: Sequence[tuple[str, Callable[[int, Twin], Html]]] = (
     ("Cohort", cohort),
     ("Participation", participants),
@@ -29,7 +28,6 @@ PARTS: Sequence[tuple[str, Callable[[int, Twin], Html]]] = (
     ("Method", account),
 )
 PRIVATE_PARTS = (privacy, participants, genes_and_features, withheld, account)  # what is known
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # no script, no other file, ever
 
 
 def report_page(twin: Twin) -> str:
@@ -40,7 +38,7 @@ def report_page(twin: Twin) -> str:
     """
     body = (make(place, twin) for place, (_, make) in enumerate(parts_of(twin), start=1))
     page = tag("main", _top(twin), _contents(twin), *body)
-    return f"<!doctype html>\n{tag('html', _head(twin), tag('body', page), lang='en')}\n"
+    return document(f"Run report: {twin['study']}", page)
 
 
 def parts_of(twin: Twin) -> Sequence[tuple[str, Callable[[int, Twin], Html]]]:
@@ -49,17 +47,6 @@ def parts_of(twin: Twin) -> Sequence[tuple[str, Callable[[int, Twin], Html]]]:
         return PARTS
     by_maker = {make: name for name, make in PARTS}
     return [(by_maker[make], make) for make in PRIVATE_PARTS]
-
-
-def _head(twin: Twin) -> Html:
-    meta = (
-        '<meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    )
-    title = tag("title", f"Run report: {twin['study']}")
-    return tag("head", Html(meta), title, tag("style", Html(STYLE.read_text(encoding="utf-8"))))
 
 
 def _top(twin: Twin) -> Html:

@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .report_html import Html
-from .report_numbers import at, interval, part, ratio_at
-from .report_svg import (
+from ghanet_model.page_html import Html
+from ghanet_model.page_svg import (
     ACCENT,
     ALONE,
     CLINICAL,
@@ -24,6 +23,8 @@ from .report_svg import (
     short,
     to_svg,
 )
+
+from .report_numbers import at, interval, part, ratio_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

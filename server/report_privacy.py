@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .report_html import Html, later, note, section, table, tag
+from ghanet_model.page_html import Html, later, note, section, table, tag
+
 from .report_numbers import between, number, part
 
 Values = Mapping[str, Any]

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from .report_html import Html, figure, join, later, note, section, table, tag
+from ghanet_model.page_html import Html, figure, join, later, note, section, table, tag
+
 from .report_numbers import NOTHING, TO, count, number, p_value, part, plural
 from .report_plots import calibration, survival
 from .report_words import (

@@ -13,9 +13,9 @@ from pathlib import Path
 import example_run
 import pytest
 
-import server.report_html
+import ghanet_model.page_html
+import ghanet_model.page_svg
 import server.report_numbers
-import server.report_svg
 import server.report_withheld
 from server.report import twin_of
 from server.report_page import PARTS, report_page
@@ -219,9 +219,9 @@ def test_many_rounds_fit_into_the_matrix():
 def test_the_examples_in_the_code_are_right():
     """Numbers as people read them."""
     for module in (
-        server.report_html,
+        ghanet_model.page_html,
         server.report_numbers,
-        server.report_svg,
+        ghanet_model.page_svg,
         server.report_withheld,
     ):
         assert doctest.testmod(module).failed == 0

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from .report_html import Html, tag
+from .page_html import Html, tag
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,6 +17,7 @@ from .predict import provenance
 from .slide_prediction import Answered, Predictor, answer_all, find_slides
 
 TABLE_FILE = "slides.csv"
+MOST_NAMED = 5  # reports that the screen names
 
 
 def predict_slides(
@@ -27,7 +28,7 @@ def predict_slides(
     output: Path,
     console: Console,
 ) -> None:
-    """Answers for single slides, two files each, and a table of them.
+    """Answers for single slides, three files each, and a table of them.
 
     Raises:
         SlideError: a slide was refused; all others have answers.
@@ -48,6 +49,11 @@ def predict_slides(
             console.print(f"  hint: {one.hint}")
     good, before = sum(not one.refused for one in answers), sum(one.again for one in answers)
     console.print(f"{good} slides predicted, {before} of them before: {output / TABLE_FILE}")
+    shown = [one for one in answers if not one.refused][:MOST_NAMED]
+    for one in shown:
+        console.print(f"report: {output / one.name}.html, to be opened in a browser")
+    if len(shown) < good:
+        console.print(f"and {good - len(shown)} more reports beside it")
     if good < len(answers):
         raise SlideError(
             f"{len(answers) - good} of {len(answers)} slides have no answer, see above",

@@ -10,18 +10,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ghanet_model.errors import FeaturesError, SlideError
 from ghanet_model.extraction import encoder_terms
-from ghanet_model.files import canonical_json, sha256, write_atomic, write_json
+from ghanet_model.files import canonical_json, sha256, write_atomic
 from ghanet_model.network import Network, Prediction
 from ghanet_model.release import NOTICE, Release
 from ghanet_model.survival import survival_at_edges
 
 from .config import SiteConfig
+from .coords import Coords
 from .encoders import EncoderFile, digest_of, load_encoder
 from .extract import Job, extract, is_done
 from .feature_writer import Maker
@@ -31,6 +33,8 @@ from .places import PIXELS, read_places
 from .predict import require_encoder
 from .slide_check import the_file
 from .slide_list import ListedSlide, find_files
+from .slide_pictures import SIDE, Pictures, pictures_of
+from .slide_report import slide_report
 from .slides import open_slide
 
 FORMAT = 1
@@ -154,7 +158,8 @@ def _made(predictor: Predictor, slide: ListedSlide, maker: Maker) -> Path:
 
 def _answer_of(predictor: Predictor, name: str, path: Path, features: Path) -> Answered:
     release = predictor.release
-    made_of = sha256(canonical_json([FORMAT, release.sha256, digest_of(features)]))
+    digest = digest_of(features)
+    made_of = sha256(canonical_json([FORMAT, release.sha256, digest]))
     target = predictor.output / f"{name}.json"
     kept = _read(target)
     if kept.get("made_of") == made_of:
@@ -174,12 +179,19 @@ def _answer_of(predictor: Predictor, name: str, path: Path, features: Path) -> A
         )
     prediction = predictor.model.predict([bag.to(predictor.model.weight.device)])
     weights = patch_weights(prediction)
-    values = answer_json(release, prediction, patches=len(bag)) | {"made_of": made_of}
-    write_atomic(
-        target.with_suffix(".geojson"), geojson(_squares(path, features, weights)), private=True
-    )
-    write_json(target, values)  # last: it says that all is there
-    target.chmod(0o600)
+    values = {
+        **answer_json(release, prediction, patches=len(bag)),
+        "features_sha256": digest,
+        "made_of": made_of,
+    }
+    squares, pictures = _squares(path, features, weights), None
+    if path != features:
+        values["slide"], pictures = _looked_at(path, features, weights)
+    page = slide_report(name, values, release, pictures)
+    write_atomic(predictor.output / f"{name}.geojson", geojson(squares), private=True)
+    write_atomic(predictor.output / f"{name}.html", page.encode(), private=True)
+    content = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    write_atomic(target, content.encode(), private=True)  # last: it says that all is there
     return _answered(name, values)
 
 
@@ -221,6 +233,31 @@ def answer_json(release: Release, prediction: Prediction, *, patches: int) -> di
         ],
         "not_checked": ["whether the slide is like those that the model was trained on"],
     }
+
+
+def _looked_at(
+    path: Path, features: Path, weights: NDArray[np.float64]
+) -> tuple[dict[str, Any], Pictures]:
+    """What the slide says of itself, and its pictures.
+
+    Raises:
+        SlideError: it is damaged.
+    """
+    places = read_places(features, where="features")
+    mpp = places.level0_mpp
+    with open_slide(path, mpp=mpp) as slide:
+        facts, side0 = slide.facts, places.side or 1.0
+        level = facts.level_for(facts.mpp)
+        read_side = max(1, round(side0 / facts.downsamples[level]))
+        corners = places.coords.astype(np.int64)
+        coords = Coords(corners, side0, level, read_side, min(read_side, SIDE))
+        said = {"vendor": facts.vendor, "mpp": mpp, "mpp_from": _mpp_from(features)}
+        return said, pictures_of(slide, coords, weights)
+
+
+def _mpp_from(features: Path) -> str:
+    with h5py.File(features, "r") as file:
+        return str(file.attrs.get("mpp_from", "file"))
 
 
 def _squares(path: Path, features: Path, weights: NDArray[np.float64]) -> list[Square]:

@@ -12,6 +12,7 @@ from ghanet_model.extraction import encoder_terms
 from ghanet_model.files import write_atomic, write_json
 from ghanet_model.genes import candidate_groups
 from ghanet_model.metrics import EvaluationSums
+from ghanet_model.page_numbers import part
 from ghanet_model.privacy import privacy_json
 from ghanet_model.release import NOTICE
 from ghanet_model.settings import FORMAT
@@ -22,7 +23,6 @@ from .checkpoint import Checkpoint, RoundRecord, SiteRound
 from .config import ServerConfig
 from .finish import FinalEvaluation
 from .intake import QUARANTINE
-from .report_numbers import part
 from .report_rounds import participation, validated
 from .report_run import RunReport, of_release, read_run
 from .report_withheld import withheld_of

@@ -7,8 +7,8 @@ from typing import Any
 
 from ghanet_model.page_html import Html, bullets, join, later, section, table, tag
 from ghanet_model.page_html import note as noted
+from ghanet_model.page_numbers import NOTHING, count, number, part, plural
 
-from .report_numbers import NOTHING, count, number, part, plural
 from .report_words import (
     HORIZONS,
     LIMITS,

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ghanet_model.page_html import Html, join, later, note, section, table, tag
+from ghanet_model.page_numbers import NOTHING, UNTOLD, count, number, part
 
-from .report_numbers import NOTHING, UNTOLD, count, number, part
 from .report_words import NO_COHORT, UNTOLD_NOTE
 
 Values = Mapping[str, Any]

@@ -6,8 +6,7 @@ from typing import Any
 
 from ghanet_model.metrics import events_in_words
 from ghanet_model.page_html import Html, bullets, figure, join, later, note, section, table, tag
-
-from .report_numbers import (
+from ghanet_model.page_numbers import (
     NOTHING,
     at,
     between,
@@ -20,6 +19,7 @@ from .report_numbers import (
     ratio_at,
     signed,
 )
+
 from .report_plots import ARM_MARKS, forest, hazard_ratios
 from .report_words import ARMS, COX, FOREST, HOW_C, HOW_COX, LATER
 

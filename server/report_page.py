@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ghanet_model.page_html import Html, document, join, tag
+from ghanet_model.page_numbers import between, count, number, part, plural, signed
 
 from .report_account import account, genes_and_features, withheld
 from .report_cohort import cohort
 from .report_models import c_indices, cox_models
-from .report_numbers import between, count, number, part, plural, signed
 from .report_privacy import privacy
 from .report_survival import by_group, calibrated
 from .report_training import curves, participants

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ghanet_model.page_html import Html, later, note, section, table, tag
-
-from .report_numbers import between, number, part
+from ghanet_model.page_numbers import between, number, part
 
 Values = Mapping[str, Any]
 TITLE = "Privacy"

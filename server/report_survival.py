@@ -5,9 +5,10 @@ from itertools import groupby
 from typing import Any
 
 from ghanet_model.page_html import Html, figure, join, later, note, section, table, tag
+from ghanet_model.page_numbers import NOTHING, TO, count, number, p_value, part, plural
+from ghanet_model.page_survival import survival
 
-from .report_numbers import NOTHING, TO, count, number, p_value, part, plural
-from .report_plots import calibration, survival
+from .report_plots import calibration
 from .report_words import (
     BRIER,
     CALIBRATION,

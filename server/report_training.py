@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ghanet_model.page_html import Html, bullets, figure, join, later, note, section, table, tag
+from ghanet_model.page_numbers import NOTHING, TO, count, megabytes, number, part, plural
 from ghanet_model.study import VALIDATION
 
 from .report_curves import c_index_curve, loss_curve
-from .report_numbers import NOTHING, TO, count, megabytes, number, part, plural
 from .report_rounds import (
     ANSWERED,
     DEEDS,

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ghanet_model.page_numbers import part, plural, runs
 from ghanet_model.wire import FEW_CASES
 
-from .report_numbers import part, plural, runs
 from .report_rounds import END, LEFT_OUT, QUARANTINED, RELEASED
 from .report_run import RunReport
 

@@ -39,6 +39,8 @@ def test_the_demo_trains_releases_and_predicts(tmp_path: Path) -> None:
     assert summary["release"]["signed_by"] == release.signed_by
     report = json.loads((folder / "coordinator" / "report" / "report.json").read_text())
     assert report["c_index"] > report["c_index_before"] + 0.05
+    page = (folder / "hospital-d" / "predictions" / "D0000-1.html").read_text()
+    assert "nothing on this page may be believed" in page  # of its encoder
     assert processes_below(folder) == []
 
 

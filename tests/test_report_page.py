@@ -14,8 +14,8 @@ import example_run
 import pytest
 
 import ghanet_model.page_html
+import ghanet_model.page_numbers
 import ghanet_model.page_svg
-import server.report_numbers
 import server.report_withheld
 from server.report import twin_of
 from server.report_page import PARTS, report_page
@@ -220,7 +220,7 @@ def test_the_examples_in_the_code_are_right():
     """Numbers as people read them."""
     for module in (
         ghanet_model.page_html,
-        server.report_numbers,
+        ghanet_model.page_numbers,
         ghanet_model.page_svg,
         server.report_withheld,
     ):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -14,7 +15,11 @@ from slide_files import broken_slides, tissue_image, write_tiff
 from slide_site import WIDTH, write_slide_site
 
 import client.cli
+from client import slide_words as words
+from client.coords import Coords
 from client.features import read_features
+from client.slide_pictures import heat_map
+from client.slides import Box, SlideFacts
 from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.keys import make_release_key
@@ -145,7 +150,7 @@ def make_key(home: Path) -> None:
 
 
 def test_a_folder_of_slides(home, capsys):
-    """A JSON and a GeoJSON for each, a table of all; readable by their owner only."""
+    """A report, JSON and GeoJSON for each, a table of all; readable by their owner only."""
     code, out, err = predict(home, home / "archive", capsys=capsys)
     assert (code, err) == (0, "")
     assert NOTICE in out.splitlines()
@@ -155,6 +160,8 @@ def test_a_folder_of_slides(home, capsys):
     assert lines[0] == f"# {NOTICE}"
     assert [row["slide"] for row in rows] == ["one", "two"]
     assert answer(home, "one")["notice"] == NOTICE
+    kinds = {path.suffix for path in (home / "predictions").glob("*.*")}
+    assert kinds == {".html", ".json", ".geojson", ".csv"}
     for path in (home / "predictions").glob("*.*"):
         assert oct(path.stat().st_mode)[-3:] == "600"
 
@@ -243,6 +250,82 @@ def test_bad_slides_are_named_and_the_others_answered(home, capsys):
     assert "refused: blank: no tissue" in out
     assert "refused: unscaled: does not say its microns per pixel" in out
     assert not (home / "predictions" / "blank.json").exists()
+
+
+def page_of(home: Path, name: str) -> str:
+    """The report of a slide."""
+    return (home / "predictions" / f"{name}.html").read_text()
+
+
+def test_the_report_of_a_slide(home, capsys):
+    """First whether to believe it, then what it says; one file that asks nobody for anything."""
+    predict(home, home / "archive" / "one.tiff", capsys=capsys)
+    page, found = page_of(home, "one"), answer(home, "one")
+    titles = re.findall(r"<h2><span[^>]*>\d</span> (.*?)</h2>", page)
+    assert titles == [
+        "Can this answer be used?",
+        "Group of risk",
+        "Survival",
+        "Evaluated cases of each group",
+        "Where the model looked",
+        "Gene groups",
+        "How good the release is",
+        "Limits",
+        "Where this comes from",
+    ]
+    assert page.index(words.BANNER) < page.index("<h2>")
+    assert words.UNCHECKED in page
+    assert f'<span class="value">{found["risk_group"]}</span>' in page
+    for one in found["survival"]:
+        assert f"{100 * one['probability']:.0f}%" in page
+    assert "not estimable" in page
+    assert found["release"]["sha256"] in page
+    assert len(re.findall(r'<img src="data:image/jpeg;base64,[A-Za-z0-9+/=]+"', page)) == 17
+    assert not re.search(r"https?://|<script|<link|@import", re.sub(r'xmlns="[^"]*"', "", page))
+
+
+def test_what_a_release_does_not_say_is_said(home, capsys):
+    """No curves, no comparison, no percentile, no band: each in words, never a number."""
+    predict(home, home / "archive" / "one.tiff", capsys=capsys)
+    page = page_of(home, "one")
+    for said in (words.NO_REFERENCE, words.NO_PERFORMANCE, words.NO_PERCENTILE, words.NO_BAND):
+        assert said in page
+
+
+def test_the_report_of_a_feature_file(home, capsys):
+    """Without the slide there is no picture, and that is said; a name is text, never markup."""
+    path = home / "<b>few.h5"
+    with h5py.File(path, "w") as file:
+        file["features"] = np.random.default_rng(1).random((9, WIDTH)).astype(np.float32)
+    assert predict(home, path, capsys=capsys)[0] == 0
+    page = page_of(home, "<b>few")
+    assert words.NO_HEAT_MAP in page
+    assert "<h1>Slide &lt;b&gt;few</h1>" in page
+
+
+def test_the_heat_map_shows_where_the_weight_is():
+    """Coloured where patches are, yellow at the highest weight, untouched elsewhere."""
+    box = Box(10, 20, 640, 640)
+    facts = SlideFacts("test", 700, 700, 0.5, "file", None, (1.0,), box, (), "")
+    corners = np.array([[10, 20], [10 + 128, 20], [10 + 256, 20 + 256]])
+    coords = Coords(corners, 128.0, 0, 128, 128)
+    shown = heat_map(_White(facts), coords, np.array([0.2, 0.7, 0.1]))
+    assert shown.shape == (640, 640, 3)
+    low, high = shown[300, 300].astype(int), shown[60, 200].astype(int)
+    assert high[0] > high[2] + 40  # yellow
+    assert low[2] > low[0] + 20  # blue
+    assert (shown[600, 600] == 255).all()
+
+
+class _White:
+    """A slide of glass."""
+
+    def __init__(self, facts: SlideFacts) -> None:
+        self.facts = facts
+
+    def read(self, *_: int, width: int, height: int, **__: int):
+        """Nothing but white."""
+        return np.full((height, width, 3), 255, np.uint8)
 
 
 def test_too_little_tissue(home, capsys):

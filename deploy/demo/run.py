@@ -35,6 +35,7 @@ from ghanet_model.extraction import HANDCRAFTED
 from ghanet_model.files import sha256, write_json
 
 MARK = ".made-by-demo"
+SHOWN = "D0000-1"  # the slide whose report the demo ends with
 WORKERS = str(os.cpu_count() or 1)
 STUDY = f"""\
 format: 1
@@ -169,6 +170,7 @@ def _take_part(consortium: LocalConsortium) -> None:
     consortium.train()
     _title("5. hospital-d, which has no genes, predicts with the release")
     consortium.command("hospital-d", CLIENT, "predict")
+    consortium.command("hospital-d", CLIENT, "predict", f"{ARCHIVE}/{SHOWN}.tiff")
 
 
 def _show_budgets(consortium: LocalConsortium) -> None:
@@ -206,7 +208,9 @@ def _summarise(folder: Path, *, seconds: float) -> None:
         print("  " + "  ".join(f"{cell:>18}" for cell in row))
     page = folder / "coordinator" / "report" / "report.html"
     print(f"\nreport          {page}, to be opened in a browser\nrelease         {release}")
-    print(f"predictions     {predictions}\nsummary         {folder / 'summary.json'}")
+    slide = folder / "hospital-d" / "predictions" / f"{SHOWN}.html"
+    print(f"predictions     {predictions}\none slide       {slide}, to be opened in a browser")
+    print(f"summary         {folder / 'summary.json'}")
     print(f"{seconds:.0f} seconds")
 
 

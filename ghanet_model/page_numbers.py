@@ -1,4 +1,4 @@
-"""Numbers of the report as people read them. What is not there is a dash, never a zero."""
+"""Numbers of a page as people read them. What is not there is a dash, never a zero."""
 
 from collections.abc import Mapping
 from typing import Any

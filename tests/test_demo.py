@@ -48,7 +48,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
     """Ctrl-C while hospitals train ends everything that was started."""
     folder = tmp_path / "demo"
     demo = subprocess.Popen(
-        [sys.executable, DEMO, folder],
+        [sys.executable, DEMO, folder, "--share", "0.25"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

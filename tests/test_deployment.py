@@ -310,8 +310,8 @@ def test_every_inbox_holds_the_release_and_the_site_without_genes_predicts(
     assert "research use only, not for patient management" in done.stdout
     lines = (consortium.site("hospital-d") / "predictions.csv").read_text().splitlines()
     assert lines[0] == "# research use only, not for patient management"
-    assert lines[2].startswith("case_id,risk,risk_group,survival_12_months")
-    assert len(lines) == 3 + 30
+    assert lines[3].startswith("case_id,risk,risk_group,survival_12_months")
+    assert len(lines) == 4 + 30
 
 
 def test_status_names_every_hospital(

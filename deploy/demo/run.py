@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="a consortium of four hospitals on one machine")
     parser.add_argument("folder", type=Path, nargs="?", default=Path("demo"))
     parser.add_argument("--privacy", type=float, help="epsilon of a study with noise")
+    parser.add_argument("--share", type=float, default=1.0, help="of the cases, to see it start")
     options = parser.parse_args()
     folder, epsilon = options.folder.resolve(), options.privacy
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -87,7 +89,7 @@ def main() -> int:
     try:
         _prepare(folder)
         with LocalConsortium(folder, echo=True) as consortium:
-            _set_up(consortium, epsilon)
+            _set_up(consortium, epsilon, share=options.share)
             _take_part(consortium)
             if epsilon is not None:
                 _show_budgets(consortium)
@@ -116,11 +118,12 @@ def _prepare(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-def _set_up(consortium: LocalConsortium, epsilon: float | None) -> None:
+def _set_up(consortium: LocalConsortium, epsilon: float | None, *, share: float) -> None:
     """Data at each hospital, then the commands of each side."""
+    hospitals = [replace(one, cases=round(share * one.cases)) for one in HOSPITALS]
     _title("1. Four hospitals get synthetic slides; three have genes, hospital-d has none")
     world = make_world(np.random.default_rng(7))
-    for number, hospital in enumerate(HOSPITALS):
+    for number, hospital in enumerate(hospitals):
         folder = consortium.site(hospital.name)
         write_archive(folder, hospital, world, seed=100 + number)
         print(
@@ -135,7 +138,7 @@ def _set_up(consortium: LocalConsortium, epsilon: float | None) -> None:
     _title(
         "3. Each hospital makes its key, approves what will run, makes features, checks its data"
     )
-    for hospital in HOSPITALS:
+    for hospital in hospitals:
         _join(consortium, hospital)
     if epsilon is not None:
         _title("   What privacy will cost: planned before anybody is asked")
@@ -155,7 +158,7 @@ def _join(consortium: LocalConsortium, hospital: Hospital) -> None:
             "genes": "genes.csv" if hospital.has_genes else None,
         },
     )
-    if hospital is HOSPITALS[-1]:  # once is enough to be read
+    if not hospital.has_genes:  # once is enough to be read
         consortium.command(hospital.name, CLIENT, "slides", "check")
     consortium.command(hospital.name, CLIENT, "slides", "extract", "--workers", WORKERS)
     consortium.command(hospital.name, CLIENT, "check")

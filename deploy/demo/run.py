@@ -38,6 +38,8 @@ from ghanet_model.files import sha256, write_json
 MARK = ".made-by-demo"
 SHOWN = "D0000-1"  # the slide whose report the demo ends with
 WORKERS = str(os.cpu_count() or 1)
+# Seed and epochs were picked after a look at this demo's own held-out cases (untrained, seed 0 is
+# at a C of .67 by luck): its C-index shows that the path works, and is no result.
 STUDY = f"""\
 format: 1
 name: demo

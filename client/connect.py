@@ -63,8 +63,9 @@ def _stay_connected(
 ) -> None:
     """One connection after the other, until asked to stop."""
     delay, refusals = FIRST_DELAY, 0
+    lost = threading.Event()  # the server stopped answering, in this connection or the one before
     while not stopping.is_set():
-        ended = _one_connection(config, say, stopping, account)
+        ended = _one_connection(config, say, stopping, account, lost)
         if stopping.is_set():
             break
         if ended.connected:
@@ -162,22 +163,27 @@ class Ended:
 
 
 def _one_connection(
-    config: SiteConfig, say: Say, stopping: threading.Event, account: Account | None
+    config: SiteConfig,
+    say: Say,
+    stopping: threading.Event,
+    account: Account | None,
+    lost: threading.Event,
 ) -> Ended:
     """Run SuperNode and SuperExec until one of them ends."""
-    seen, lost = threading.Event(), threading.Event()
+    seen = threading.Event()
 
     def on_line(line: str) -> None:
-        if CONNECTED in line and not seen.is_set():
+        connected = CONNECTED in line and not seen.is_set()
+        if LOST in line and seen.is_set() and not lost.is_set():
+            lost.set()
+            say(f"{config.server} does not answer; trying again until it does")
+        elif lost.is_set() and (connected or FOUND in line):
+            lost.clear()
+            say(f"{config.server} answers again")
+        if connected:
             seen.set()
             write_atomic(_mark(config), b"")
             say(f"connected to {config.server} as {config.name}")
-        elif LOST in line and seen.is_set() and not lost.is_set():
-            lost.set()
-            say(f"{config.server} does not answer; trying again until it does")
-        elif FOUND in line and lost.is_set():
-            lost.clear()
-            say(f"{config.server} answers again")
 
     children = start_flower(config, on_line, account)
     try:

@@ -68,7 +68,7 @@ def hazards_of(site: Site, ask: StatisticsAsk, which: str) -> NDArray[np.float64
         BehindError: its weights are not held here; they are needed whole.
         WeightsError: weights came that are not those that were announced.
     """
-    weights = weights_of_question(site, ask)
+    weights = _weights_of(site, ask)
     panel = panel_of(ask.panel, site.study)
     return remembered_hazards(site, weights, panel, key=ask.base, which=which)
 
@@ -86,8 +86,7 @@ def remembered_hazards(
     return site.memory.predicted(site.cohort(), (key, which), make)
 
 
-def weights_of_question(site: Site, ask: StatisticsAsk) -> Arrays:
-    """The weights that a question is about, held here or sent with it; see ``hazards_of``."""
+def _weights_of(site: Site, ask: StatisticsAsk) -> Arrays:
     found = site.held.find(ask.base)
     if found is not None:
         return found

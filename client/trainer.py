@@ -62,8 +62,9 @@ def serve_one(connection: socket.socket, folder: Path, memory: Memory) -> None:
     send_frame(connection, answered)
     if ERROR not in answered.values:
         seconds, size = time.monotonic() - began, answered.arrays.nbytes
-        values = {**asked.values, **answered.values}
-        log.info("%s", describe(asked.kind, values, size=size, seconds=seconds, notes=notes))
+        log.info(
+            "%s", describe(asked.kind, answered.values, size=size, seconds=seconds, notes=notes)
+        )
 
 
 def answer_frame(

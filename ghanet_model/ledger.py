@@ -26,7 +26,7 @@ from .record import Scalar
 
 LEDGER_FILE = "ledger.jsonl"
 GENESIS = "0" * 64  # what the first line names as the one before it
-SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED, CHARGED, RECALLED = (
+SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED, CHARGED = (
     "sent",
     "refused",
     "approved",
@@ -34,8 +34,7 @@ SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED, CHARGED, RECALLED = (
     "left",
     "returned",
     "charged",
-    "recalled",
-)  # a hospital's; LEFT and RECALLED are the coordinator's too
+)  # a hospital's
 RECEIVED, QUARANTINED, ENROLLED, RENEWED, REVOKED = (
     "received",
     "quarantined",

@@ -1,7 +1,7 @@
-"""What the next run of the ServerApp is for: a small file that ``plan`` and ``recall`` leave.
+"""What the next run of the ServerApp is for: a small file that the command ``plan`` leaves for it.
 
-Without the file a run trains the study. The file stays while a plan is made or notices are
-delivered, so that no command takes that run for one that trains.
+Without the file a run trains the study. The file stays while a plan is made, so that no command
+takes that run for one that trains.
 """
 
 import json
@@ -14,7 +14,6 @@ from ghanet_model.study import STUDY_FILE
 from .config import ServerConfig
 
 TASK_FILE = "task.json"
-RECALL = "recall"  # a task
 
 
 def leave_plan(config: ServerConfig, study: Path) -> None:
@@ -22,28 +21,12 @@ def leave_plan(config: ServerConfig, study: Path) -> None:
     write_json(config.state / TASK_FILE, {"task": "plan", "study": str(study.resolve())})
 
 
-def leave_recall(config: ServerConfig) -> None:
-    """Let the next run deliver recall notices and nothing else."""
-    write_json(config.state / TASK_FILE, {"task": RECALL})
-
-
-def _task(config: ServerConfig) -> dict[str, str]:
-    try:
-        found: dict[str, str] = json.loads((config.state / TASK_FILE).read_text())
-    except FileNotFoundError:
-        return {}
-    return found
-
-
 def planned_study(config: ServerConfig) -> Path | None:
-    """The folder of the study that is to be planned; None where none is."""
-    study = _task(config).get("study")
-    return Path(study) if study else None
-
-
-def is_recall(config: ServerConfig) -> bool:
-    """Whether the next run delivers recall notices and nothing else."""
-    return _task(config).get("task") == RECALL
+    """The folder of the study that is to be planned; None where it is to be trained."""
+    try:
+        return Path(json.loads((config.state / TASK_FILE).read_text())["study"])
+    except FileNotFoundError:
+        return None
 
 
 def end_task(config: ServerConfig) -> None:
@@ -52,21 +35,17 @@ def end_task(config: ServerConfig) -> None:
 
 
 def require_no_plan(config: ServerConfig, run: str | None) -> None:
-    """Refuse to take a plan that is being made, or a recall, for a run that trains.
+    """Refuse to take a plan that is being made for a run that trains.
 
     Args:
         config: of the folder.
         run: that goes on or is about to; with none, what an ended plan left behind is removed.
 
     Raises:
-        DeploymentError: a plan is being made, or notices are delivered.
+        DeploymentError: a plan is being made.
     """
     if planned_study(config) is not None and run is not None:
         raise DeploymentError("a plan is being made", hint="wait until 'ghanet-server plan' ends")
-    if is_recall(config) and run is not None:
-        raise DeploymentError(
-            "recall notices are being delivered", hint="wait until 'ghanet-server recall' ends"
-        )
     end_task(config)
 
 

@@ -10,7 +10,6 @@ import torch
 from ghanet_model.bag import Bags, Outcome
 from ghanet_model.errors import CohortError, GenesError, ReleaseError, SettingsError, StudyError
 from ghanet_model.files import write_atomic
-from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.metrics import EvaluationSums, told
 from ghanet_model.network import Network, new_model
 from ghanet_model.protocol import (
@@ -21,6 +20,7 @@ from ghanet_model.protocol import (
     StatisticsAsk,
     StatisticsReply,
 )
+from ghanet_model.recall import verify_recall
 from ghanet_model.record import Record
 from ghanet_model.release import model_config, verify_release
 from ghanet_model.study import RELEASE_SUFFIX, read_study
@@ -32,7 +32,7 @@ from ghanet_model.training import (
     train,
 )
 from ghanet_model.weights import load_weights, weights_of
-from ghanet_model.wire import DELIVERY, FEW_CASES, ROUND, STATISTICS
+from ghanet_model.wire import DELIVERY, FEW_CASES, RECALL, ROUND, STATISTICS
 
 from .alone import train_alone
 from .approval import require_approved
@@ -45,6 +45,7 @@ from .held import incoming_weights
 from .memory import Memory
 from .predictions import panel_of
 from .private_answers import answer_private_round, answer_private_statistics, require_private
+from .recalls import put_recall, release_key, require_not_recalled
 from .site import Site
 from .statistics import sums_for
 from .update import update_of
@@ -196,13 +197,27 @@ def train_round(site: Site, model: Network, bags: SiteBags, ask: RoundAsk) -> Tr
 
 
 def answer_delivery(site: Site, ask: DeliveryAsk) -> DeliveryReply:
-    """Put a release into the inbox if it is signed by the key of the invitation."""
+    """Put a release or a recall into the inbox if it is signed by the key of the invitation.
+
+    A recall is taken whatever study the coordinator runs now: it is about a release of any of them.
+
+    Raises:
+        StudyError: the release is of another study than this hospital holds.
+        ReleaseError: it cannot be trusted, or was recalled before.
+    """
+    folder = site.config.folder
+    public = release_key(folder)
+    if ask.what == RECALL:
+        notice = verify_recall(ask.content, public_pem=public, where="delivered recall notice")
+        put_recall(folder, notice)
+        site.notes.append(str(notice))
+        return DeliveryReply(notice.digest)
     require_study(site, ask.study)
-    public = (site.config.folder / "keys" / RELEASE_KEY_FILE).read_bytes()
     release = verify_release(ask.content, public_pem=public, where="delivered release")
     if release.name != ask.name or release.study.digest != site.study.digest:
         raise ReleaseError("delivered release belongs to another study")
-    write_atomic(site.config.folder / INBOX / f"{release.name}{RELEASE_SUFFIX}", ask.content)
+    require_not_recalled(folder, release)
+    write_atomic(folder / INBOX / f"{release.name}{RELEASE_SUFFIX}", ask.content)
     return DeliveryReply(release.sha256)
 
 

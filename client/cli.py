@@ -166,24 +166,41 @@ def slides(options: argparse.Namespace) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Predict survival of every case from slides alone, with a verified release."""
-    from .predict import find_release, predict_table  # noqa: PLC0415 - torch takes seconds
+    from .clinical_answer import patient_of  # noqa: PLC0415 - torch takes seconds
+    from .predict import find_release, predict_table  # noqa: PLC0415
+    from .recalibration import read_recalibration  # noqa: PLC0415
 
     config = read_site(options.folder)
     release = find_release(config, options.release)
+    bent = read_recalibration(options.recalibration, release) if options.recalibration else None
     if options.slides:
         from .predict_slides import predict_slides  # noqa: PLC0415
+        from .slide_answer import Shown  # noqa: PLC0415
 
         output = options.output or options.folder / "predictions"
-        predict_slides(config, release, options.slides, output=output, console=console)
+        patient = patient_of(options.clinical) if options.clinical else None
+        shown = Shown(bent, patient, options.show_hidden)
+        predict_slides(config, release, options.slides, output=output, console=console, shown=shown)
         return 0
+    if options.clinical or options.show_hidden:
+        raise SettingsError("--clinical and --show-hidden are about a slide", hint="name one")
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        table = predict_table(config, release, progress)
+        table = predict_table(config, release, progress, bent)
     output = options.output or options.folder / "predictions.csv"
     write_atomic(output, table.encode(), private=True)
     console.print(table.splitlines()[0].removeprefix("# "))
     rows = sum(not line.startswith("#") for line in table.splitlines()) - 1
     console.print(f"{rows} cases predicted: {output}")
+    return 0
+
+
+def view(options: argparse.Namespace) -> int:
+    """Show your slides, where the model looked and the reports in a browser of this machine."""
+    from .viewer import view as show  # noqa: PLC0415 - the web server takes a second
+
+    site = read_site(options.folder)
+    show(site, host=options.host, port=options.port, opens=options.open, say=console.print)
     return 0
 
 
@@ -224,6 +241,36 @@ def audit(options: argparse.Namespace) -> int:
     for line in audit_lines(found):
         console.print(line)
     console.print(f"kept: {write_audit(config, release, found)}")
+    return 0
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Compare what a release predicts with what happened to your cases. Stays here."""
+    from .predict import find_release  # noqa: PLC0415 - torch takes seconds
+    from .validate import validate_release  # noqa: PLC0415
+    from .validation_table import kept_lines, validation_lines  # noqa: PLC0415
+
+    config = read_site(options.folder)
+    release = find_release(config, options.release)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        found = validate_release(config, release, everybody=options.all, progress=progress)
+    for line in (*validation_lines(found), *kept_lines(found)):
+        console.print(line)
+    return 0
+
+
+def recall(options: argparse.Namespace) -> int:
+    """Put a recall notice that came by mail into place: its release is refused from then on."""
+    from ghanet_model.recall import read_recall  # noqa: PLC0415 - not for every command
+
+    from .recalls import put_recall, release_key  # noqa: PLC0415
+
+    config = read_site(options.folder)
+    notice = read_recall(options.notice, public_pem=release_key(config.folder))
+    new = put_recall(config.folder, notice)
+    console.print(str(notice))
+    console.print("it is refused here from now on" if new else "this was known here already")
     return 0
 
 
@@ -289,6 +336,16 @@ def make_parser() -> argparse.ArgumentParser:
     predicting.add_argument("slides", nargs="*", type=Path, metavar="SLIDE", help=what)
     predicting.add_argument("--release", type=Path, help="default: the one in inbox/")
     predicting.add_argument("--output", type=Path, help="default: predictions.csv, or predictions/")
+    what = "of 'validate': shows recalibrated survival beside the release's own"
+    predicting.add_argument("--recalibration", type=Path, metavar="FILE", help=what)
+    what = "of the slide's patient: age=63,sex=female,grade=2,stage=3, as far as known"
+    predicting.add_argument("--clinical", metavar="FACTS", help=what)
+    what = "numbers also of slides that are unlike the training slides"
+    predicting.add_argument("--show-hidden", action="store_true", help=what)
+    viewing = add_command(commands, "view", view)
+    viewing.add_argument("--port", type=int, default=8765, help="default: 8765")
+    viewing.add_argument("--host", default="127.0.0.1", help="default: this machine only")
+    viewing.add_argument("--open", action="store_true", help="open a browser")
     withdrawing = add_command(commands, "withdraw", withdraw)
     withdrawing.add_argument("cases", nargs="+", metavar="CASE", help="as your tables name it")
     withdrawing.add_argument("--not-listed", action="store_true", help="it is in no table yet")
@@ -301,11 +358,20 @@ def make_parser() -> argparse.ArgumentParser:
     auditing = add_command(commands, "audit", audit)
     auditing.add_argument("--release", type=Path, help="default: the one in inbox/")
     auditing.add_argument("--epochs", type=int, default=10, help="of the references; default: 10")
+    recalling = add_command(commands, "recall", recall)
+    recalling.add_argument("notice", type=Path, metavar="FILE", help="from the coordinator")
+    _add_validating(commands)
     spending = add_command(commands, "privacy", privacy)
     spending.add_argument("action", choices=["status"], help="spent and left")
     previewing = add_command(commands, "preview", preview)
     previewing.add_argument("--output", type=Path, help="default: preview.png in the folder")
     return parser
+
+
+def _add_validating(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    validating = add_command(commands, "validate", validate)
+    validating.add_argument("--release", type=Path, help="default: the one in inbox/")
+    validating.add_argument("--all", action="store_true", help="training cases too: flatters")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -114,6 +114,17 @@ def _meaning(kind: str, column: str) -> Callable[[str], float | None]:
     return _grade if kind == "grade" else _stage
 
 
+def number_of(kind: str, text: str) -> float | None:
+    """One value of age, sex, grade or stage as a table's would be read; None: not understood."""
+    if kind != "age":
+        return _meaning(kind, kind)(_plain(text))
+    try:
+        years = float(text)
+    except ValueError:
+        return None
+    return years if 0 <= years <= OLDEST else None
+
+
 def _sex(word: str, column: str) -> float | None:
     """1 for female; flags only where the column's name says what they flag."""
     names = set(re.split(r"[^a-z]+", column))

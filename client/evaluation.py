@@ -69,17 +69,17 @@ def training_risks(site: Site, ask: StatisticsAsk, question: TrainingRisks) -> S
 
 def covariates(site: Site, ask: StatisticsAsk, question: CoxMoments) -> Sums:
     """Sums over the cases that an arm is fitted to."""
-    _, x = _fitted(site, ask, question.arm)
+    _, x = fitted(site, ask, question.arm)
     return site_covariate_sums(x, least=site.least)
 
 
 def cox(site: Site, ask: StatisticsAsk, question: CoxStep) -> Sums:
     """Score and information of this hospital's stratum."""
-    cases, x = _fitted(site, ask, question.arm)
+    cases, x = fitted(site, ask, question.arm)
     return site_cox_sums(x, cases.time, cases.event, question.at, least=site.least)
 
 
-def _fitted(site: Site, ask: StatisticsAsk, arm: str) -> tuple[Chosen, NDArray[np.float64]]:
+def fitted(site: Site, ask: StatisticsAsk, arm: str) -> tuple[Chosen, NDArray[np.float64]]:
     """The cases that an arm is fitted to, and their covariates (n, p).
 
     The stacked arm takes the model's risk too. Of training cases that risk is too good, so where

@@ -18,6 +18,7 @@ from ghanet_model.ledger import REFUSED, SENT
 from ghanet_model.metrics import EvaluationSums, told
 from ghanet_model.protocol import (
     SUMS,
+    DeliveryAsk,
     RoundAsk,
     RoundReply,
     StatisticsAsk,
@@ -25,7 +26,7 @@ from ghanet_model.protocol import (
 )
 from ghanet_model.record import Record, digest_of
 from ghanet_model.topics import question_of
-from ghanet_model.wire import ERROR, MESSAGE_TYPES, PRIVATE_CASES, ROUND, STATISTICS
+from ghanet_model.wire import DELIVERY, ERROR, MESSAGE_TYPES, PRIVATE_CASES, ROUND, STATISTICS
 
 from .frames import Frame
 from .ledger import ledger_path, require_writable, sent_in_a_day, site_ledger
@@ -79,6 +80,8 @@ def let_out(site: Site, kind: str, asked: Record, record: Record) -> Frame:
     }
     if kind == STATISTICS:
         facts["topic"] = str(record.values["topic"])
+    if kind == DELIVERY:
+        facts["topic"] = DeliveryAsk.from_record(asked).what
     if site.study.is_private and kind in (ROUND, STATISTICS):
         facts["charge"] = _charge_of(site, kind, asked)
     _write(site.config.folder, SENT, facts)

@@ -68,7 +68,7 @@ def hazards_of(site: Site, ask: StatisticsAsk, which: str) -> NDArray[np.float64
         BehindError: its weights are not held here; they are needed whole.
         WeightsError: weights came that are not those that were announced.
     """
-    weights = _weights_of(site, ask)
+    weights = weights_of_question(site, ask)
     panel = panel_of(ask.panel, site.study)
     return remembered_hazards(site, weights, panel, key=ask.base, which=which)
 
@@ -86,7 +86,8 @@ def remembered_hazards(
     return site.memory.predicted(site.cohort(), (key, which), make)
 
 
-def _weights_of(site: Site, ask: StatisticsAsk) -> Arrays:
+def weights_of_question(site: Site, ask: StatisticsAsk) -> Arrays:
+    """The weights that a question is about, held here or sent with it; see ``hazards_of``."""
     found = site.held.find(ask.base)
     if found is not None:
         return found

@@ -49,13 +49,13 @@ def describe(
 
     Args:
         kind: of the message.
-        values: of the answer.
+        values: of the answer; of a delivery what it brought as well.
         size: bytes of its arrays.
         seconds: from question to answer.
         notes: where the time went, in words; they stay in this line.
     """
     done = f"sent sums: {values['topic']}" if kind == STATISTICS else kind
-    done = "received a release" if kind == DELIVERY else done
+    done = f"received a {values['what']}" if kind == DELIVERY else done
     if kind == ROUND:
         cases = values["cases"]
         did = f"trained on {cases} cases" if cases else "evaluated"

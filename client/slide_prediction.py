@@ -6,7 +6,7 @@ was stopped. Nothing of it leaves the hospital.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from ghanet_model.errors import FeaturesError, SlideError
-from ghanet_model.extraction import encoder_terms
 from ghanet_model.files import canonical_json, sha256, write_atomic
-from ghanet_model.network import Network, Prediction
-from ghanet_model.release import NOTICE, Release
-from ghanet_model.survival import survival_at_edges
+from ghanet_model.release import Release
 
 from .config import SiteConfig
 from .coords import Coords
@@ -29,15 +26,16 @@ from .extract import Job, extract, is_done
 from .feature_writer import Maker
 from .features import read_features
 from .geojson import HIGH, LOW, Square, geojson
+from .patch_weights import SUFFIX, keep_patch_weights
 from .places import PIXELS, read_places
 from .predict import require_encoder
+from .slide_answer import FORMAT, Answering, Shown
 from .slide_check import the_file
 from .slide_list import ListedSlide, find_files
 from .slide_pictures import SIDE, Pictures, pictures_of
 from .slide_report import slide_report
 from .slides import open_slide
 
-FORMAT = 1
 SHOWN = 50  # patches of the highest weight in a GeoJSON file, and as many of the lowest
 LEAST_PATCHES = 5  # of a slide; fewer are too little tissue to say anything
 FEATURES_SUFFIX = ".h5"
@@ -54,6 +52,9 @@ class Answered:
     again: bool = False  # it was there already
     refused: str = ""  # why there is no answer
     hint: str = ""
+    recalibrated: tuple[float, ...] = ()  # survival, where there is a recalibration
+    gate: str = ""  # like the training slides, unlike them, or not checked
+    unlike: str = ""  # in what, where its numbers are not shown
 
 
 def find_slides(paths: Sequence[Path]) -> list[ListedSlide]:
@@ -87,22 +88,30 @@ class Predictor:
     """A release at work in a hospital."""
 
     config: SiteConfig
-    release: Release
-    model: Network
+    answering: Answering
     output: Path  # folder
 
     @classmethod
-    def of(cls, config: SiteConfig, release: Release, output: Path) -> "Predictor":
+    def of(
+        cls, config: SiteConfig, release: Release, output: Path, shown: Shown | None = None
+    ) -> "Predictor":
         """Of a verified release.
 
         Raises:
             FeaturesError: this hospital's encoder is another one.
+            ReleaseError: the release says what cannot be.
         """
         require_encoder(config, release)
         torch.set_num_threads(config.threads)
         model = release.model().to(torch.device(config.device))
+        answering = Answering.of(release, model, shown or Shown())
         output.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return cls(config, release, model, output)
+        return cls(config, answering, output)
+
+    @property
+    def release(self) -> Release:
+        """The release that answers."""
+        return self.answering.release
 
     def maker(self) -> Maker:
         """The release's encoder, as this hospital has it.
@@ -159,7 +168,8 @@ def _made(predictor: Predictor, slide: ListedSlide, maker: Maker) -> Path:
 def _answer_of(predictor: Predictor, name: str, path: Path, features: Path) -> Answered:
     release = predictor.release
     digest = digest_of(features)
-    made_of = sha256(canonical_json([FORMAT, release.sha256, digest]))
+    mark = predictor.answering.shown.mark
+    made_of = sha256(canonical_json([FORMAT, SUFFIX, release.sha256, digest, *mark]))
     target = predictor.output / f"{name}.json"
     kept = _read(target)
     if kept.get("made_of") == made_of:
@@ -177,62 +187,19 @@ def _answer_of(predictor: Predictor, name: str, path: Path, features: Path) -> A
             f"{len(bag)} patches, too little tissue to say anything",
             hint=f"at least {LEAST_PATCHES} are needed",
         )
-    prediction = predictor.model.predict([bag.to(predictor.model.weight.device)])
-    weights = patch_weights(prediction)
-    values = {
-        **answer_json(release, prediction, patches=len(bag)),
-        "features_sha256": digest,
-        "made_of": made_of,
-    }
+    said, weights = predictor.answering.answer(bag)
+    values = {**said, "features_sha256": digest, "made_of": made_of}
     squares, pictures = _squares(path, features, weights), None
     if path != features:
         values["slide"], pictures = _looked_at(path, features, weights)
     page = slide_report(name, values, release, pictures)
     write_atomic(predictor.output / f"{name}.geojson", geojson(squares), private=True)
     write_atomic(predictor.output / f"{name}.html", page.encode(), private=True)
+    kept_weights = predictor.output / f"{name}{SUFFIX}"
+    keep_patch_weights(kept_weights, features, weights, made_of=made_of)
     content = json.dumps(values, indent=1, allow_nan=False) + "\n"
     write_atomic(target, content.encode(), private=True)  # last: it says that all is there
     return _answered(name, values)
-
-
-def patch_weights(prediction: Prediction) -> NDArray[np.float64]:
-    """How much of what is pooled comes from each patch (N,), over all gene groups; adds up to 1."""
-    weights = prediction.patch_weights[0].double().mean(dim=0)
-    return np.asarray((weights / weights.sum()).cpu().numpy(), np.float64)
-
-
-def answer_json(release: Release, prediction: Prediction, *, patches: int) -> dict[str, Any]:
-    """All that is said of a slide, with where it comes from."""
-    study, risk = release.study, float(prediction.risk[0])
-    edges = survival_at_edges(prediction.survival)[0].tolist()
-    groups = [name for name, _ in release.panel.groups]
-    return {
-        "format": FORMAT,
-        "notice": NOTICE,
-        "release": {
-            "name": release.name,
-            "sha256": release.sha256,
-            "signed_by": release.signed_by,
-            "study": study.digest,
-        },
-        "encoder": {
-            "name": study.encoder,
-            "terms": encoder_terms(study.encoder, study.extraction),
-            **asdict(study.extraction),
-        },
-        "patches": patches,
-        "risk": risk,
-        "risk_group": release.risk_group(risk),
-        "survival": [
-            {"months": months, "probability": one}
-            for months, one in zip(study.time_bin_edges, edges, strict=True)
-        ],
-        "gene_groups": [
-            {"name": name, "mean_z": float(genes[0].mean())}
-            for name, genes in zip(groups, prediction.genes, strict=True)
-        ],
-        "not_checked": ["whether the slide is like those that the model was trained on"],
-    }
 
 
 def _looked_at(
@@ -296,4 +263,17 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _answered(name: str, values: dict[str, Any], *, again: bool = False) -> Answered:
     survival = tuple(float(one["probability"]) for one in values["survival"])
-    return Answered(name, float(values["risk"]), str(values["risk_group"]), survival, again)
+    rows = values["survival"] if "recalibration" in values else ()
+    bent = tuple(float(one["recalibrated"]) for one in rows)
+    gate, risk = values["gate"], values["risk"]
+    far = ", ".join(one["what"] for one in gate["distances"] if one["far"])
+    return Answered(
+        name,
+        None if risk is None else float(risk),
+        str(values["risk_group"]),
+        survival,
+        again,
+        recalibrated=bent,
+        gate=str(gate["verdict"]),
+        unlike=far if values["hidden"] else "",
+    )

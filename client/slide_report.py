@@ -4,7 +4,6 @@ First whether to believe it, then what it says, then where from. Says nothing of
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 from ghanet_model.extraction import HANDCRAFTED
@@ -21,17 +20,13 @@ from ghanet_model.page_html import (
     tag,
 )
 from ghanet_model.page_numbers import between, count, number, part
-from ghanet_model.page_survival import GROUP_STYLES, survival
-from ghanet_model.page_svg import (
-    SOFT,
-    drawing,
-    grid_lines,
-    new_figure,
-    to_svg,
-)
+from ghanet_model.page_survival import survival
 from ghanet_model.release import Release
+from ghanet_model.reliability import LEAST_R
 
 from . import slide_words as words
+from .slide_curve import survival_of
+from .slide_gate import LIKE, UNKNOWN
 from .slide_pictures import Pictures
 
 Values = Mapping[str, Any]
@@ -49,14 +44,14 @@ def slide_report(name: str, answer: Values, release: Release, pictures: Pictures
     parts = (
         ("Can this answer be used?", _gate(answer)),
         ("Group of risk", _group(answer, release)),
-        ("Survival", _survival(answer)),
+        ("Survival", survival_of(answer, release.manifest)),
         ("Evaluated cases of each group", _reference(answer, release.manifest)),
         ("Where the model looked", _pictures(pictures)),
         ("Gene groups", _genes(answer)),
-        ("How good the release is", _performance(release.manifest)),
+        ("How good the release is", [*_performance(release.manifest), _tripod(release.manifest)]),
         (
             "Limits",
-            [bullets((*words.LIMITS, f"Terms of the encoder: {answer['encoder']['terms']}."))],
+            [bullets(_limits(answer))],
         ),
         ("Where this comes from", [_provenance(answer)]),
     )
@@ -67,14 +62,15 @@ def slide_report(name: str, answer: Values, release: Release, pictures: Pictures
         tag("h1", f"Slide {name}"),
         tag("p", tag("b", words.BANNER), class_="warning", role="note"),
     )
-    return document(f"Slide {name}", tag("main", top, *body), images=True)
+    end = tag("p", words.BANNER, class_="notice")
+    return document(f"Slide {name}", tag("main", top, *body, end), images=True)
 
 
 def _gate(answer: Values) -> Iterator[Html]:
-    encoder, slide = answer["encoder"], answer.get("slide") or {}
+    encoder, slide, gate = answer["encoder"], answer.get("slide") or {}, answer["gate"]
     if encoder["name"] == HANDCRAFTED:
         yield tag("p", tag("b", "No. "), words.DEMONSTRATION_GATE, class_="warning")
-    yield tag("p", words.UNCHECKED, class_="warning")
+    yield from _verdict(gate, is_hidden=answer["hidden"])
     mpp = (
         f"{number(slide['mpp'])} microns per pixel, by the {slide['mpp_from']}"
         if slide
@@ -86,55 +82,82 @@ def _gate(answer: Values) -> Iterator[Html]:
         ("patches are", f"{encoder['pixels']} pixels at {number(encoder['mpp'], 2)} microns each"),
         ("encoder", encoder["name"]),
     ]
+    rows += [(f"unlike in {one['what']}", _deviations(one)) for one in gate["distances"]]
     yield table(("checked", "found"), rows, left=(0, 1), kind="prose")
 
 
+def _verdict(gate: Values, *, is_hidden: bool) -> Iterator[Html]:
+    """Whether the slide is like the training slides."""
+    if gate["verdict"] == UNKNOWN:
+        yield tag("p", words.UNCHECKED, class_="warning")
+        return
+    if gate["verdict"] == LIKE:
+        most = number(gate["most_usual"], 0)
+        yield tag("p", words.USUAL.format(cases=count(gate["training_cases"]), most=most))
+        return
+    far = ", ".join(one["what"] for one in gate["distances"] if one["far"])
+    said = words.UNUSUAL.format(far=far)
+    rest = words.HIDDEN if is_hidden else words.SHOWN_ANYWAY
+    yield tag("p", tag("b", "No. "), f"{said} {rest}", class_="warning")
+
+
+def _deviations(one: Values) -> str:
+    """In words; the sign says on which side."""
+    far = ", too far" if one["far"] else ""
+    return f"{number(one['deviations'], 1)} deviations{far}"
+
+
 def _group(answer: Values, release: Release) -> Iterator[Html]:
+    if answer["hidden"]:
+        yield later(words.NOT_SHOWN)
+        return
     low, high = release.risk_cutoffs
+    percentile = _percentile(answer["shares_below"])
     yield tag(
         "div",
-        tag(
-            "div",
-            tag("span", "group of risk", class_="name"),
-            tag("span", answer["risk_group"], class_="value"),
-            tag("span", f"risk {number(answer['risk'])}", class_="limits"),
-            class_="tile",
-        ),
+        _tile("group of risk", answer["risk_group"], f"risk {number(answer['risk'])}"),
+        _tile("percentile", percentile, "among training cases") if percentile else "",
         class_="tiles",
     )
     yield note(words.CUTOFFS.format(low=number(low, 2), high=number(high, 2)))
-    yield note(words.NO_PERCENTILE)
+    yield note(words.PERCENTILE if percentile else words.NO_PERCENTILE)
+    if answer.get("clinical"):
+        yield from _side_by_side(answer["clinical"])
 
 
-def _survival(answer: Values) -> Iterator[Html]:
+def _tile(name: str, value: str, limits: str) -> Html:
+    return tag(
+        "div",
+        tag("span", name, class_="name"),
+        tag("span", value, class_="value"),
+        tag("span", limits, class_="limits"),
+        class_="tile",
+    )
+
+
+def _percentile(shares: Sequence[float] | None) -> str:
+    """Between which percentiles a risk lies; nothing where that is not reported."""
+    if shares is None:
+        return ""
+    low, high = (round(100 * share) for share in shares)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def _side_by_side(arms: Sequence[Values]) -> Iterator[Html]:
+    """The slide alone, clinical variables alone, both together."""
     rows = [
-        (f"{number(one['months'], 0)} months", f"{100 * one['probability']:.0f}%")
-        for one in answer["survival"]
+        (
+            words.ARMS[one["arm"]],
+            _percentile(one["shares_below"]) or "not reported",
+            number(one["hazard_ratio"], 2) if "hazard_ratio" in one else "-",
+            number(one["c_index"], 3),
+            ", ".join(one.get("not_known") or ["-"]),
+        )
+        for one in arms
     ]
-    last = number(answer["survival"][-1]["months"], 0)
-    yield figure(_curve(answer), f"{words.SURVIVAL.format(last=last)} {words.NO_BAND}")
-    beyond = (f"beyond {last} months", "not estimable")
-    yield table(("after", "alive"), [*rows, beyond], caption="Predicted survival")
-
-
-def _curve(answer: Values) -> Html:
-    """Survival falls exponentially inside a bin: the hazard is constant there."""
-    known = [(0.0, 1.0), *((s["months"], s["probability"]) for s in answer["survival"])]
-    months, alive = [], []
-    for (start, before), (end, after) in pairwise(known):
-        for step in range(21):
-            months.append(start + (end - start) * step / 20)
-            alive.append(before * (max(after, 1e-9) / max(before, 1e-9)) ** (step / 20))
-    colour, _ = GROUP_STYLES.get(answer["risk_group"], (SOFT, "-"))
-    with drawing("slide-survival"):
-        shown = new_figure(300)
-        axes = shown.subplots()
-        axes.plot(months, alive, color=colour, linewidth=2.2)
-        axes.plot(*zip(*known[1:], strict=True), "o", color=colour, markersize=5)
-        axes.set(ylim=(0, 1.02), xlim=(0, known[-1][0]), xlabel="months", ylabel="alive")
-        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f}%")
-        grid_lines(axes)
-        return to_svg(shown, f"predicted survival over {known[-1][0]:.0f} months")
+    head = ("model", "percentile", "hazard ratio", "C-index", "taken as the mean")
+    yield table(head, rows, caption="Slide and clinical variables", left=(0, 4))
+    yield note(words.SIDE_BY_SIDE)
 
 
 def _reference(answer: Values, manifest: Values) -> Iterator[Html]:
@@ -154,10 +177,14 @@ def _pictures(pictures: Pictures | None) -> Iterator[Html]:
     yield figure(_image(pictures.heat_map, "weight of each patch over the slide"), words.HEAT_MAP)
     ends = (("highest", pictures.high), ("lowest", pictures.low))
     rows = [
-        tag("p", *(_image(one, f"patch of the {kind} weights") for one in shown), class_="patches")
+        tag("p", *(_image(one, _of(kind, n)) for n, one in enumerate(shown, 1)), class_="patches")
         for kind, shown in ends
     ]
     yield figure(join(rows), words.PATCHES)
+
+
+def _of(kind: str, place: int) -> str:
+    return f"patch {place} of those with the {kind} weights"
 
 
 def _image(address: str, label: str) -> Html:
@@ -165,9 +192,26 @@ def _image(address: str, label: str) -> Html:
 
 
 def _genes(answer: Values) -> Iterator[Html]:
-    rows = [(group["name"], number(group["mean_z"], 2)) for group in answer["gene_groups"]]
-    yield table(("group", "mean z"), rows, caption="Predicted activity", kind="prose")
+    if answer["hidden"]:
+        yield later(words.NOT_SHOWN)
+        return
+    rows = [_gene_row(group) for group in answer["gene_groups"]]
+    head = ("group", "mean z", "r on held-out cases", "95% interval", "may be read")
+    yield table(head, rows, caption="Predicted activity", kind="prose")
+    told = any(group["reliability"] for group in answer["gene_groups"])
     yield note(words.GENES)
+    yield note(words.RELIABILITY.format(least=LEAST_R) if told else words.NO_RELIABILITY)
+
+
+def _gene_row(group: Values) -> Sequence[str | Html]:
+    """One group; grey where held-out cases do not show that it can be read."""
+    found = group["reliability"]
+    r = number(found["r"], 2) if found else "not reported"
+    interval = f"{number(found['low'], 2)} to {number(found['high'], 2)}" if found else "-"
+    cells = (group["name"], number(group["mean_z"], 2), r, interval)
+    if group["readable"]:
+        return (*cells, "yes")
+    return tuple(tag("span", cell, class_="untold") for cell in (*cells, "no"))
 
 
 def _performance(manifest: Values) -> Iterator[Html]:
@@ -184,8 +228,17 @@ def _performance(manifest: Values) -> Iterator[Html]:
     yield note(words.PERFORMANCE)
 
 
-def _limits(answer: Values) -> Html:
-    return bullets((*words.LIMITS, f"Terms of the encoder: {answer['encoder']['terms']}."))
+def _limits(answer: Values) -> Iterator[str]:
+    yield from words.LIMITS
+    yield words.RECALIBRATED_LIMIT if "recalibration" in answer else words.NOT_RECALIBRATED
+    yield f"Terms of the encoder: {answer['encoder']['terms']}."
+
+
+def _tripod(manifest: Values) -> Html:
+    """How much of what a model should report this one does not."""
+    counts = {key: part(manifest, "tripod", key) for key in ("of", "in_part", "not_reported")}
+    known = all(isinstance(found, int) for found in counts.values())
+    return note(words.TRIPOD.format(**counts) if known else words.NO_TRIPOD)
 
 
 def _provenance(answer: Values) -> Html:

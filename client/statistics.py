@@ -15,11 +15,14 @@ from ghanet_model.gene_values import GeneValues, gene_value_sums
 from ghanet_model.protocol import StatisticsAsk
 from ghanet_model.question import Sums
 from ghanet_model.rehearsal import Rehearsal
+from ghanet_model.reliability import ArmRisks, GeneActivity
 from ghanet_model.signature import FeatureSignature
+from ghanet_model.slide_questions import SlideDistances, SlideMoments, SlideShape
 from ghanet_model.topics import question_of
 
 from .describe import cohort_table
 from .evaluation import covariates, cox, evaluation, follow_up, training_risks
+from .reference import arm_risks, gene_activity, slide_distances, slide_moments, slide_shape
 from .rehearsal import rehearse
 from .signature import feature_signature
 from .site import Site
@@ -55,6 +58,11 @@ ANSWERS: Mapping[str, Answer] = {
     CoxMoments.topic: covariates,
     CoxStep.topic: cox,
     Evaluation.topic: evaluation,
+    SlideMoments.topic: slide_moments,
+    SlideShape.topic: slide_shape,
+    SlideDistances.topic: slide_distances,
+    GeneActivity.topic: gene_activity,
+    ArmRisks.topic: arm_risks,
 }
 
 

@@ -62,9 +62,8 @@ def serve_one(connection: socket.socket, folder: Path, memory: Memory) -> None:
     send_frame(connection, answered)
     if ERROR not in answered.values:
         seconds, size = time.monotonic() - began, answered.arrays.nbytes
-        log.info(
-            "%s", describe(asked.kind, answered.values, size=size, seconds=seconds, notes=notes)
-        )
+        values = {**asked.values, **answered.values}
+        log.info("%s", describe(asked.kind, values, size=size, seconds=seconds, notes=notes))
 
 
 def answer_frame(

@@ -26,7 +26,7 @@ from .record import Scalar
 
 LEDGER_FILE = "ledger.jsonl"
 GENESIS = "0" * 64  # what the first line names as the one before it
-SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED, CHARGED = (
+SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED, CHARGED, RECALLED = (
     "sent",
     "refused",
     "approved",
@@ -34,7 +34,8 @@ SENT, REFUSED, APPROVED, WITHDRAWN, LEFT, RETURNED, CHARGED = (
     "left",
     "returned",
     "charged",
-)  # a hospital's
+    "recalled",
+)  # a hospital's; LEFT and RECALLED are the coordinator's too
 RECEIVED, QUARANTINED, ENROLLED, RENEWED, REVOKED = (
     "received",
     "quarantined",

@@ -50,16 +50,22 @@ def table(
     Args:
         head: a title per column.
         rows: cells; the first of each names its row.
-        caption: above it.
+        caption: above it; what the table is called where it is read out.
         left: columns of words; others are numbers, to the right.
         kind: CSS class.
     """
     sides = ["words" if place in left else "" for place in range(len(head))]
-    titles = (tag("th", t, scope="col", class_=s) for t, s in zip(head, sides, strict=True))
+    titles = (_title(t, s) for t, s in zip(head, sides, strict=True))
     body = (_row(row, sides) for row in rows)
     parts = (tag("caption", caption)) if caption else Html("")
     whole = tag("table", parts, tag("thead", tag("tr", *titles)), tag("tbody", *body), class_=kind)
-    return tag("div", whole, class_="wide", tabindex="0", role="group", aria_label=caption)
+    label = caption or ", ".join(filter(None, head))
+    return tag("div", whole, class_="wide", tabindex="0", role="group", aria_label=label)
+
+
+def _title(title: str, side: str) -> Html:
+    """Of a column; one without words is a cell, which nobody reads out as a title."""
+    return tag("th", title, scope="col", class_=side) if title else tag("td", class_=side)
 
 
 def _row(row: Sequence[str], sides: Sequence[str]) -> Html:
@@ -108,9 +114,19 @@ def document(title: str, content: Html, *, images: bool = False) -> str:
         '<meta name="color-scheme" content="light dark">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
     )
-    style = tag("style", Html(STYLE.read_text(encoding="utf-8")))
+    style = tag("style", Html(STYLE.read_text(encoding="utf-8") + _on_each_sheet(title)))
     head = tag("head", Html(meta), tag("title", title), style)
     return f"<!doctype html>\n{tag('html', head, tag('body', content), lang='en')}\n"
+
+
+def _on_each_sheet(title: str) -> str:
+    r"""The title on every printed sheet but the first, which has it, as CSS.
+
+    >>> print(_on_each_sheet("a</b"), end="")
+    @page { @top-left { content: "a\3c \2f b"; } }
+    """
+    safe = "".join(c if c.isascii() and c.isalnum() else f"\\{ord(c):x} " for c in title)
+    return f'@page {{ @top-left {{ content: "{safe}"; }} }}\n'
 
 
 def section(number: int, title: str, *content: str) -> Html:

@@ -17,7 +17,7 @@ from .record import LARGEST, Record
 from .study import StudyConfig
 from .sums import sums_of, values_of
 from .weights import Arrays, Update
-from .wire import FEW_CASES
+from .wire import FEW_CASES, RECALL, RELEASE
 
 SUMS = ("evaluation", "training_risk", "validation")  # of a round
 
@@ -173,22 +173,26 @@ class RoundReply:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAsk:
-    """Coordinator hands a signed release to a site's inbox."""
+    """Coordinator hands a signed release, or the notice that recalls one, to a site's inbox."""
 
     study: str
-    name: str
+    name: str  # of the release
     content: bytes
+    what: str = RELEASE  # or RECALL
 
     def to_record(self) -> Record:
         """For the wire: bytes as an array, because Flower sends arrays in chunks."""
         content = np.frombuffer(self.content, np.uint8)
-        return Record({"study": self.study, "name": self.name}, {"content": content})
+        values = {"study": self.study, "name": self.name, "what": self.what}
+        return Record(values, {"content": content})
 
     @classmethod
     def from_record(cls, record: Record) -> "DeliveryAsk":
         """From the wire."""
-        content = record.array("content", np.uint8).tobytes()
-        return cls(record.text("study"), record.text("name"), content)
+        content, what = record.array("content", np.uint8).tobytes(), record.text("what")
+        if what not in (RELEASE, RECALL):
+            raise ProtocolError("message delivers neither a release nor a recall")
+        return cls(record.text("study"), record.text("name"), content, what)
 
 
 @dataclass(frozen=True, slots=True)

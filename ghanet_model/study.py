@@ -35,6 +35,7 @@ _WORDS = {
     "accountant": ACCOUNTANTS,
 }
 FILES = ("gene_groups", "gene_scaling")  # names of files; what they say is in groups, scaling
+MOST_ENSEMBLE = 10  # models beside the released one: a release grows by as many
 MOST_GROUPS, MOST_EDGES = 500, 120  # a study that asks for more asks for a giant model
 _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (
@@ -45,6 +46,7 @@ _LIMITS: tuple[tuple[tuple[str, ...], Callable[[float], bool], str], ...] = (
     (("width",), lambda value: value == 0 or 8 <= value <= 1_024, "8 to 1024, or 0"),
     (("gene_selection_top",), lambda value: 1 <= value <= 65_536, "1 to 65536"),
     (("replicates",), lambda value: 1 <= value <= 5_000, "1 to 5000"),
+    (("ensemble",), lambda value: 0 <= value <= MOST_ENSEMBLE, f"0 to {MOST_ENSEMBLE}"),
     (("private_steps", "nominal_cases"), lambda value: 1 <= value <= 65_536, "1 to 65536"),
     (("sampling_rate",), lambda value: 0 < value <= 1, "above 0, 1 at most"),
     (("epsilon", "clipping_norm"), lambda value: 0 < value < math.inf, "a number above 0"),
@@ -100,6 +102,7 @@ class StudyConfig:
     held_out: float = 0.2  # share of cases kept for evaluation where tables have no 'split'
     validation: float = 0.0  # share of training cases kept to choose the round and fit the stack
     selected_round: str = LAST  # which model is released: of the last round, or by validation
+    ensemble: int = 0  # models of so many other rounds, the last ones, go into the release
     train_alone: bool = False  # hospitals also train a model of their own, to be compared
     replicates: int = 500  # of the bootstrap behind intervals
     minimum_cases: int = 10  # no sum over fewer cases leaves a site
@@ -134,6 +137,8 @@ class StudyConfig:
                 f"{STUDY_FILE}: {len(self.groups)} gene groups, {len(self.time_bin_edges)} edges",
                 hint=f"use {MOST_GROUPS} gene groups and {MOST_EDGES} edges at most",
             )
+        if self.ensemble >= self.rounds:
+            raise _wrong("ensemble", self.ensemble, f"{self.rounds - 1} at most, fewer than rounds")
         edges = self.time_bin_edges
         rising = all(a < b for a, b in zip((0.0, *edges), edges, strict=False))
         if not edges or not rising or not all(map(math.isfinite, edges)):

@@ -12,7 +12,9 @@ from .gene_values import GeneValues
 from .noisy_questions import NoisyOutcomes, NoisyRisks
 from .question import Question
 from .rehearsal import Rehearsal
+from .reliability import ArmRisks, GeneActivity
 from .signature import FeatureSignature
+from .slide_questions import SlideDistances, SlideMoments, SlideShape
 from .study import StudyConfig
 
 KINDS: tuple[type[Question], ...] = (
@@ -26,6 +28,11 @@ KINDS: tuple[type[Question], ...] = (
     CoxMoments,
     CoxStep,
     Evaluation,
+    SlideMoments,
+    SlideShape,
+    SlideDistances,
+    GeneActivity,
+    ArmRisks,
     NoisyRisks,
     NoisyOutcomes,
 )

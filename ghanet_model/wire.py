@@ -6,6 +6,7 @@ MESSAGE_TYPES = {
     ROUND: "train.round",
     DELIVERY: "query.delivery",
 }
+RELEASE, RECALL = "release", "recall"  # what a delivery brings
 PRIVATE_CASES = 1  # of every answer of a private round, whatever the cohort's size
 FEW_CASES = "few_cases"  # why a site gives no sum
 VALUES, ARRAYS, BLOB, ERROR = "values", "arrays", "safetensors", "error"

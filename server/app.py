@@ -16,10 +16,11 @@ from .config import FOLDER_VARIABLE, read_server
 from .grid import FlowerExchange
 from .plan import plan_study
 from .progress import FAILED, Progress, Reporter, run_lock
+from .recall import run_recalls
 from .roster import read_roster
 from .run import Run
 from .stages import run_study
-from .task import end_task, planned_study
+from .task import end_task, is_recall, planned_study
 
 log = logging.getLogger("ghanet")
 
@@ -43,7 +44,8 @@ def main(grid: Grid, context: Context) -> None:
             planned = planned_study(config)
             study = read_study(planned or folder)
             run = Run(config, study, read_roster(folder), exchange, reporter)
-            (plan_study if planned else run_study)(run)
+            work = run_recalls if is_recall(config) else plan_study if planned else run_study
+            work(run)
         except GHANetError as error:
             log.error("%s", error)  # noqa: TRY400 - the line is the whole story
             reporter.say(phase=FAILED, error=str(error), hint=error.hint)

@@ -7,9 +7,16 @@ from ghanet_model.metrics import events_in_words
 from ghanet_model.release import NOTICE
 from ghanet_model.study import StudyConfig
 
+from .card_reference import calibration, reference
+from .tripod import cell, tripod_items, tripod_table
+from .tripod_told import with_interval
+
 
 def model_card(study: StudyConfig, manifest: dict[str, Any]) -> str:
-    """Markdown for people; every number in it is in the manifest too."""
+    """Markdown for people; every number in it is in the manifest too.
+
+    Sections first, then every item of TRIPOD+AI. What is not known is said to be not reported.
+    """
     low, high = manifest["risk_cutoffs"]
     edges = ", ".join(f"{edge:g}" for edge in study.time_bin_edges)
     return f"""# Model card: {study.name}
@@ -46,6 +53,8 @@ External validation: not reported.
 
 {_brier(manifest)}
 
+{calibration(manifest.get("calibration") or [])}
+
 ## Risk groups
 
 low: risk below {low:.4f}; high: {high:.4f} and above; intermediate between. {_cutoffs(manifest)}
@@ -55,6 +64,14 @@ low: risk below {low:.4f}; high: {high:.4f} and above; intermediate between. {_c
 {_privacy(manifest["privacy"])}
 
 Secure aggregation: no, the coordinator sees each hospital's update.
+
+{reference(manifest.get("reference") or {})}
+
+## TRIPOD+AI
+
+{tripod_table(tripod_items(study, manifest))}
+
+Contact: {cell(str((manifest.get("stated") or {}).get("contact") or "not reported"))}
 """
 
 
@@ -104,7 +121,7 @@ its histogram, the tertiles of a normal distribution of the same mean and standa
 
 def _noisy(found: dict[str, Any]) -> str:
     """The C-index of a private study."""
-    value = _with_interval(found["c_within"] or {"value": None})
+    value = with_interval(found["c_within"] or {"value": None})
     return f"""C-index from noisy counts of {len(found["hospitals"])} hospitals: {value}. Its 95%
 interval covers both the sample of cases and the noise. Pairs that are close in time are left out,
 which makes it larger than one of exact times: by .01 to .02 on drawn cases, see docs/privacy.md."""
@@ -115,13 +132,13 @@ def _arms(manifest: dict[str, Any]) -> str:
     if not manifest["arms"]:
         return "Confidence intervals and comparison with clinical variables: not reported."
     rows = [
-        f"| {arm} | {_with_interval(found['c_within'])} | {found['cases']} "
+        f"| {arm} | {with_interval(found['c_within'])} | {found['cases']} "
         f"| {found['c_within']['pairs']} |"
         for arm, found in manifest["arms"].items()
         if found
     ]
     differences = [
-        f"* {row['of']} minus {row['minus']}: {_with_interval(row)}, "
+        f"* {row['of']} minus {row['minus']}: {with_interval(row)}, "
         f"over {len(row['hospitals'])} hospitals"
         for row in manifest["differences"]
         if row["value"] is not None
@@ -137,25 +154,17 @@ def _arms(manifest: dict[str, Any]) -> str:
     return "\n".join([*head, *rows, "", *differences])
 
 
-def _with_interval(found: dict[str, Any]) -> str:
-    if found["value"] is None:
-        return "not estimable"
-    if found["low"] is None:
-        return f"{found['value']:.3f}"
-    return f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
-
-
 def _brier(manifest: dict[str, Any]) -> str:
-    """Squared errors of predicted survival; calibration is in the report of the run."""
+    """Squared errors of predicted survival."""
     if not manifest["brier"]:
-        return "Calibration and Brier score: not reported."
+        return "Brier score: not reported."
     rows = [
         f"| {row['months']:g} | {row['model']:.3f} | {row['kaplan_meier']:.3f} |"
         for row in manifest["brier"]
     ]
     head = [
         "Brier score, the mean squared error of predicted survival; beside it that of one",
-        "Kaplan-Meier curve as everybody's prediction. Calibration is in report.html of the run.",
+        "Kaplan-Meier curve as everybody's prediction.",
         "",
         "| months | model | Kaplan-Meier |",
         "|---|---|---|",

@@ -18,7 +18,7 @@ from ghanet_model.weights import (
 )
 
 _SUMS = ("evaluation", "validation")
-KEEP = 3  # newest checkpoints that stay on disk
+KEEP = 3  # newest checkpoints that stay on disk; more where an ensemble needs them
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ def _file(folder: Path, number: int) -> Path:
     return folder / f"round-{number:04d}.safetensors"
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint, then remove those that are too old to matter."""
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int = KEEP) -> None:
+    """Write a checkpoint, then remove all but the ``keep`` newest, which are too old to matter."""
     metadata = {
         "format": str(FORMAT),
         "number": str(checkpoint.number),
@@ -75,7 +75,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     metadata["sha256"] = _digest(metadata, checkpoint.weights)
     content = to_safetensors(checkpoint.weights, metadata)
     write_atomic(_file(folder, checkpoint.number), content)
-    for old in sorted(folder.glob("round-*.safetensors"))[:-KEEP]:
+    for old in sorted(folder.glob("round-*.safetensors"))[:-keep]:
         old.unlink()
 
 
@@ -92,10 +92,16 @@ def read_checkpoint(folder: Path, *, study: str) -> Checkpoint | None:
 
 def weights_before(folder: Path, checkpoint: Checkpoint) -> Arrays | None:
     """The weights of the round before; None where its file is gone or no good."""
+    return weights_after(folder, checkpoint.number - 1, study=checkpoint.study)
+
+
+def weights_after(folder: Path, number: int, *, study: str) -> Arrays | None:
+    """The weights after so many rounds; None where their file is gone or no good."""
     try:
-        return _read(_file(folder, checkpoint.number - 1), study=checkpoint.study).weights
-    except (FileNotFoundError, GHANetError):
+        found = _read(_file(folder, number), study=study)
+    except (OSError, GHANetError):
         return None
+    return found.weights if found.number == number else None
 
 
 def _read(path: Path, *, study: str) -> Checkpoint:

@@ -18,10 +18,11 @@ from .config import SERVER_FILE, ServerConfig, read_server
 from .follow import describe, follow, report_table, sites_line
 from .members import add_member_commands, state_of
 from .plan_page import PLAN_FILE, print_plan
+from .recall import file_of, find_recall, known_lines, path_of, recall_lines, recall_release
 from .roster import read_roster
 from .serve import ready_mark, serve
 from .setup import init_folder, refresh_invitation, renew_certificate
-from .task import end_task, folder_of_study, leave_plan, require_no_plan
+from .task import end_task, folder_of_study, leave_plan, leave_recall, require_no_plan
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -93,8 +94,7 @@ def train(options: argparse.Namespace) -> int:
     report = json.loads((config.report / "report.json").read_text())
     console.print(report_table(report))
     console.print(f"report: {config.report / 'report.html'}")
-    _say_release(config)
-    return 0
+    return _say_release(config)
 
 
 def _run(config: ServerConfig) -> None:
@@ -111,8 +111,12 @@ def _run(config: ServerConfig) -> None:
     except KeyboardInterrupt:
         console.print("no longer following; the run goes on: ghanet-server status")
         raise
+    _say_warning(last)
+
+
+def _say_warning(last: progress.Progress) -> None:
     if last.error:
-        console.print(f"warning: {last.error}; {last.hint}")
+        console.print("warning: " + "; ".join(filter(None, (last.error, last.hint))))
 
 
 def _run_in_progress(config: ServerConfig) -> str | None:
@@ -136,10 +140,14 @@ def _require_serving(config: ServerConfig) -> None:
         )
 
 
-def _say_release(config: ServerConfig) -> None:
-    name = f"{read_study(config.folder).name}{RELEASE_SUFFIX}"
-    path = config.releases / name
-    console.print(f"release: {path} sha256 {sha256(path.read_bytes())}")
+def _say_release(config: ServerConfig) -> int:
+    """Where the release is; exit code 1 where it was recalled, which the run has said."""
+    path = config.releases / f"{read_study(config.folder).name}{RELEASE_SUFFIX}"
+    digest = sha256(path.read_bytes())
+    if find_recall(config, digest):
+        return 1
+    console.print(f"release: {path} sha256 {digest}")
+    return 0
 
 
 def release(options: argparse.Namespace) -> int:
@@ -154,8 +162,39 @@ def release(options: argparse.Namespace) -> int:
             f"{done} of {study.rounds} rounds are trained", hint="run 'ghanet-server train' first"
         )
     _run(config)
-    _say_release(config)
+    return _say_release(config)
+
+
+def recall(options: argparse.Namespace) -> int:
+    """Recall a release: hospitals refuse it from then on; again, for those that were away."""
+    config = read_server(options.folder)
+    notice, new = recall_release(config, options.release, reason=options.reason)
+    console.print(str(notice) if new else f"there already: {notice}")
+    if new and not file_of(config, notice.sha256):
+        console.print("no file in releases/ has this digest: compare it with the hospitals'")
+    console.print(f"for hospitals that you reach by mail only: {path_of(config, notice)}")
+    if not (control.is_serving(config) and ready_mark(config).exists()):
+        console.print("no server answers: it goes with the next 'train', 'release' or 'recall'")
+    elif _run_in_progress(config) is not None:
+        console.print(
+            "a run is in progress: if it trains, it delivers this at its end; else recall again"
+        )
+    else:
+        leave_recall(config)
+        _follow_task(config)
+    for line in known_lines(config, notice):
+        console.print(line)
     return 0
+
+
+def _follow_task(config: ServerConfig) -> None:
+    """Start a run for the task that was left, and follow it to its end."""
+    try:
+        run = control.start_run(config)
+    except GHANetError:
+        end_task(config)
+        raise
+    _say_warning(follow(config, run, console))
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -172,12 +211,7 @@ def plan(options: argparse.Namespace) -> int:
             "a run is in progress", hint="plan when it has ended; ghanet-server status"
         )
     leave_plan(config, study)
-    try:
-        run = control.start_run(config)
-    except GHANetError:
-        end_task(config)
-        raise
-    follow(config, run, console)
+    _follow_task(config)
     print_plan(json.loads((config.report / PLAN_FILE).read_text()), console)
     console.print(f"all numbers: {config.report / PLAN_FILE}")
     return 0
@@ -214,11 +248,13 @@ def status(options: argparse.Namespace) -> int:
     now = progress.read_progress(config.state)
     if now is None:
         console.print("run: none yet")
-        return 0
-    stopped = not now.ended and not progress.is_running(config.state)
-    console.print(f"run: {describe(now)}{' (stopped)' if stopped else ''}  {sites_line(now)}")
-    if now.error:
+    else:
+        stopped = not now.ended and not progress.is_running(config.state)
+        console.print(f"run: {describe(now)}{' (stopped)' if stopped else ''}  {sites_line(now)}")
+    if now and now.error:
         console.print(f"  {now.error}" + (f"; {now.hint}" if now.hint else ""))
+    for line in recall_lines(config):
+        console.print(line)
     return 0
 
 
@@ -250,6 +286,10 @@ def make_parser() -> argparse.ArgumentParser:
     add_command(commands, "train", train)
     add_command(commands, "status", status)
     add_command(commands, "release", release)
+    recalling = add_command(commands, "recall", recall)
+    what = "a file, its name in releases/, or its SHA-256"
+    recalling.add_argument("release", metavar="NAME.ghanet|SHA256", help=what)
+    recalling.add_argument("--reason", default="", help="what is wrong with it, for hospitals")
     reporting = add_command(commands, "report", report)
     reporting.add_argument("--output", type=Path, help="default: report/report.html")
     return parser

@@ -26,6 +26,7 @@ from ghanet_model.genes import GenePanel
 from ghanet_model.kaplan_meier import MONTHS, kaplan_meier, reverse_kaplan_meier
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.pairs import risk_edges
+from ghanet_model.percentile import boxes_of
 from ghanet_model.question import Question as Topic
 from ghanet_model.question import Sums, add_sums
 from ghanet_model.weights import fingerprint_of
@@ -88,7 +89,8 @@ def _evaluate(
     risks = _ask(
         run, dict.fromkeys(_names(training), TrainingRisks(scale)), training, model, left_out
     )
-    cutoffs = cutoffs_of(scale, [sums["risks"] for sums in risks.values()])
+    trees = [sums["risks"] for sums in risks.values()]
+    cutoffs = cutoffs_of(scale, trees)
     fits: dict[str, ArmFit] = {}
     for arm in (CLINICAL, STACKED):
         fitted, lost = fit_arm(run, arm, training, model)
@@ -101,7 +103,9 @@ def _evaluate(
     topics = {m.name: Evaluation(m.trains, scale, cutoffs, linear, survival) for m in members}
     sums = _ask(run, topics, members, model, left_out)
     untold = [name for name, own in times.items() if not own["times"].any()]
-    return Evaluated(sums, fits, cutoffs, total, left_out, untold)
+    grid = risk_edges(QUANTILE_LEAVES)
+    usual = boxes_of(_added(trees), grid, scale=scale.spread, centre=scale.centre)
+    return Evaluated(sums, fits, cutoffs, total, left_out, untold, usual)
 
 
 def _ask(
@@ -123,9 +127,13 @@ def _names(members: Iterable[Member]) -> list[str]:
 
 def cutoffs_of(scale: Scale, trees: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
     """Tertiles of the training cases' risk; those of a normal distribution where none is told."""
-    total = sum(trees, np.zeros(nodes_of(QUANTILE_LEAVES)))
+    total = _added(trees)
     if not total.any():
         return scale.back(-TERTILE), scale.back(TERTILE)
     edges = risk_edges(QUANTILE_LEAVES)
     low, high = (float(quantile(total, edges, share)) for share in (1 / 3, 2 / 3))
     return scale.back(low), scale.back(high)
+
+
+def _added(trees: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return sum(trees, np.zeros(nodes_of(QUANTILE_LEAVES)))

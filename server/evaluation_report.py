@@ -20,6 +20,7 @@ from ghanet_model.evaluation import (
 )
 from ghanet_model.kaplan_meier import at_risk, kaplan_meier_interval, log_rank
 from ghanet_model.pairs import c_all, difference, estimate
+from ghanet_model.percentile import Box
 from ghanet_model.question import Sums, add_sums
 from ghanet_model.study import StudyConfig
 
@@ -39,6 +40,7 @@ class Evaluated:
     times: NDArray[np.float64]  # (2, nodes): follow-up of everybody who told it
     left_out: Mapping[str, str]
     untold_times: Sequence[str] = ()  # hospitals without a part in ``times``
+    risk_boxes: Sequence[Box] = ()  # the model's risks of training cases
 
 
 def evaluation_json(study: StudyConfig, found: Evaluated) -> dict[str, Any]:
@@ -50,6 +52,7 @@ def evaluation_json(study: StudyConfig, found: Evaluated) -> dict[str, Any]:
         "arms": {arm: _arm(number, told) for number, arm in enumerate(ARMS)},
         "differences": [_difference(of, minus, told) for of, minus in DIFFERENCES],
         "by_hospital": {name: _hospital(sums) for name, sums in told.items()},
+        "risk_boxes": [list(box) for box in found.risk_boxes],
         "groups": _groups(study, found.cutoffs, told),
         "calibration": _calibration(study, told),
         **_brier(study, told if found.times.any() else {}),

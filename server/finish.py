@@ -18,22 +18,25 @@ from ghanet_model.files import sha256, write_atomic, write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
 from ghanet_model.privacy import privacy_json
-from ghanet_model.protocol import DeliveryAsk, DeliveryReply
-from ghanet_model.record import Record
+from ghanet_model.protocol import DeliveryAsk
 from ghanet_model.release import NOTICE, make_release, read_release
 from ghanet_model.study import RELEASE_SUFFIX
 from ghanet_model.weights import fingerprint_of
-from ghanet_model.wire import DELIVERY
 
 from . import progress
 from .asks import ask_round, expected_of, round_asks
 from .card import model_card
+from .card_file import read_card_file
 from .checkpoint import Checkpoint, SiteRound, round_from_json, sums_from_json
-from .gate import HEADER, read_reply
-from .intake import Question, ask_all, require
+from .delivery import hand_over
+from .ensemble import card_section, ensemble_of
+from .gate import read_reply
+from .intake import require
+from .recall import find_recall
 from .rounds import FINAL_FILE, site_rounds
 from .run import Run, gather, quorum, refreshed
 from .selection import selected
+from .tripod import tripod_items, tripod_json
 
 DELIVERIES_FILE = "deliveries.json"
 SELECTED_FILE = "selected.json"  # the final evaluation of a model that is not the last
@@ -183,6 +186,7 @@ def manifest_of(
         "calibration": evaluation["calibration"] if evaluation else [],
         "noisy": evaluation.get("noisy") if evaluation else None,
         "groups": groups or None,
+        "reference": _reference(evaluation or {}),
         "risk_cutoffs": list(groups.get("cutoffs") or final.risk_cutoffs),
         "privacy": privacy_json(run.study),
         "software": {
@@ -192,6 +196,13 @@ def manifest_of(
             "machine": platform.machine(),
         },
     }
+
+
+def _reference(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What one slide's answer is held against; None where nothing was asked about it."""
+    if not evaluation.get("reference"):
+        return None
+    return {**evaluation["reference"], "risk_boxes": evaluation.get("risk_boxes")}
 
 
 def release(
@@ -206,10 +217,17 @@ def release(
     if path.exists():
         _require_release_of(checkpoint, path, run.config.keys / "release.key.pub")
         return path.read_bytes()
+    ensemble = ensemble_of(run, checkpoint)
     manifest = manifest_of(run, checkpoint, panel, final, evaluation)
-    key_file = run.config.keys / "release.key"
+    manifest["ensemble"] = ensemble.as_json() if run.study.ensemble else None
+    manifest["stated"] = read_card_file(run.config.folder)
+    manifest["tripod"] = tripod_json(tripod_items(run.study, manifest))
     content = make_release(
-        manifest, checkpoint.weights, model_card(run.study, manifest), key_file=key_file
+        manifest,
+        checkpoint.weights,
+        model_card(run.study, manifest) + card_section(ensemble),
+        key_file=run.config.keys / "release.key",
+        ensemble=ensemble.weights,
     )
     write_atomic(path, content)
     return content
@@ -229,24 +247,14 @@ def _require_release_of(checkpoint: Checkpoint, path: Path, public_file: Path) -
 def deliver(run: Run, content: bytes) -> dict[str, str]:
     """Hand the release to every hospital that has not confirmed it; what is left undone, by name.
 
-    Raises:
-        ReleaseError: a hospital confirmed another file than was sent.
+    A release that was recalled is handed to nobody.
     """
     path = run.config.state / DELIVERIES_FILE
     digest = sha256(content)
+    if find_recall(run.config, digest):
+        return {}
     done: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
-    active = [member.name for member in run.roster_now().active()]
-    waiting = [name for name in active if done.get(name) != digest]
-    connected = run.exchange.online()
-    online = [n for n in waiting if n in connected]
-    run.reporter.say(phase=progress.DELIVERY)
-
-    def read(site: str, record: Record) -> str:
-        if DeliveryReply.from_record(record).sha256 != digest:
-            raise ReleaseError(f"{site} confirmed another file")
-        return digest
-
-    ask = DeliveryAsk(run.study.digest, run.study.name, content).to_record()
-    answers = ask_all(run, Question(DELIVERY, dict.fromkeys(online, ask), most=HEADER), read)
-    write_json(path, done | answers.good)
-    return answers.left_out | {n: "not connected" for n in waiting if n not in online}
+    ask = DeliveryAsk(run.study.digest, run.study.name, content)
+    good, left_out = hand_over(run, ask, [name for name, had in done.items() if had == digest])
+    write_json(path, done | dict.fromkeys(good, digest))
+    return left_out

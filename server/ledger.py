@@ -9,6 +9,7 @@ from ghanet_model.ledger import (
     LEDGER_FILE,
     LEFT,
     QUARANTINED,
+    RECALLED,
     RECEIVED,
     RENEWED,
     REVOKED,
@@ -25,6 +26,7 @@ WORDS = {  # what a line says to people
     RENEWED: "renewed: {cases} cases at most, key {key}",
     REVOKED: "revoked: {reason}",
     LEFT: "left the study",
+    RECALLED: "recalled {release}, sha256 {short}: {reason}",
     RECEIVED: "{kind} {round}: received {bytes} bytes, digest {short}",
     QUARANTINED: "{kind} {round}: quarantined: {reason}",
 }
@@ -64,7 +66,7 @@ def last_received(config: ServerConfig) -> dict[str, str]:
 def in_words(line: Line) -> str:
     """A line for people."""
     facts = {key: str(value) for key, value in line.facts.items()}
-    facts["short"] = facts.get("digest", "")[:16]
+    facts["short"] = facts.get("digest", facts.get("sha256", ""))[:16]
     try:
         said = WORDS[line.what].format(**facts).replace("statistics 0", "statistics")
     except KeyError:

@@ -1,18 +1,24 @@
 """What the privacy of a study would cost and drown, before it starts: a table and a plot."""
 
 import io
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ghanet_model.errors import SettingsError
 from ghanet_model.files import write_atomic
 from ghanet_model.privacy import epsilon_after, histogram_charge, mechanism_of
 from ghanet_model.study import MOST_DELTA_BY_CASES, StudyConfig
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 PLOT_FILE = "privacy_plan.png"
 SMALL_BATCH = 16.0  # expected cases of a step; below, most of a step is noise
 MOST_NOISE = 0.1  # noise over the largest signal of an expected step
 POINTS = 20  # of the curve of epsilon
+MOST_LETTERS = 24  # of a name in the plot
 LINE, LIMIT = "#0072b2", "#d55e00"
 
 
@@ -91,23 +97,66 @@ def write_plot(path: Path, study: StudyConfig, cohorts: Mapping[str, int]) -> No
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    rounds = sorted({round(study.rounds * n / POINTS) for n in range(1, POINTS + 1)} - {0})
-    spent = [epsilon_after(study, number) for number in rounds]
-    left.plot([0, *rounds], [0.0, *spent], color=LINE, marker="o", markersize=3)
-    left.axhline(study.epsilon, color=LIMIT, linestyle="--")
-    left.set(title="Epsilon of a training case", xlabel="round", ylabel="epsilon", ylim=(0, None))
-    sizes = range(20, max([*cohorts.values(), 600]) + 1, 20)
-    right.plot(sizes, [ratio(study, size) for size in sizes], color=LINE)
-    right.axhline(MOST_NOISE, color=LIMIT, linestyle="--")
-    for name, cases in cohorts.items():
-        right.plot(cases, ratio(study, cases), "o", color=LINE)
-        right.annotate(
-            name, (cases, ratio(study, cases)), xytext=(4, 4), textcoords="offset points"
-        )
-    right.set(title="Noise over signal of a step", xlabel="training cases of a hospital")
-    right.set(ylabel="noise / largest signal", yscale="log")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+    _draw_epsilon(left, study)
+    _draw_noise(right, study, cohorts)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     write_atomic(path, buffer.getvalue())
+
+
+def _draw_epsilon(axes: "Axes", study: StudyConfig) -> None:
+    """What a case has spent after each round, and all that it may."""
+    rounds = sorted({round(study.rounds * n / POINTS) for n in range(1, POINTS + 1)} - {0})
+    spent = [epsilon_after(study, number) for number in rounds]
+    axes.plot([0, *rounds], [0.0, *spent], color=LINE, marker="o", markersize=3)
+    _draw_limit(axes, study.epsilon, "all that a case may spend")
+    axes.set(title="Epsilon of a training case", xlabel="round", ylabel="epsilon")
+    axes.set(xlim=(0, None), ylim=(0, 1.1 * study.epsilon))
+    axes.locator_params(axis="x", integer=True)
+
+
+def _draw_noise(axes: "Axes", study: StudyConfig, cohorts: Mapping[str, int]) -> None:
+    """Noise by cases, on a scale where halves are alike; hospitals are named beside it."""
+    from matplotlib.ticker import LogLocator, NullLocator  # noqa: PLC0415
+
+    first, last = min([*cohorts.values(), 20]), max([*cohorts.values(), 600])
+    sizes = [first * (last / first) ** (n / 200) for n in range(201)]
+    axes.plot(sizes, [ratio(study, round(size)) for size in sizes], color=LINE)
+    axes.set(title="Noise over signal of a step", xlabel="training cases of a hospital")
+    axes.set(ylabel="noise / largest signal", yscale="log", xlim=(0, last))
+    _draw_limit(axes, MOST_NOISE, "warned of above", side="right")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _name_points(axes, {name: (cases, ratio(study, cases)) for name, cases in cohorts.items()})
+
+
+def _draw_limit(axes: "Axes", value: float, said: str, side: str = "left") -> None:
+    """A dashed line with what it means above it."""
+    axes.axhline(value, color=LIMIT, linestyle="--")
+    place = 1.0 if side == "right" else 0.02
+    across = axes.get_yaxis_transform()
+    axes.text(place, value, said, color=LIMIT, transform=across, ha=side, va="bottom")
+
+
+def _name_points(axes: "Axes", points: Mapping[str, tuple[float, float]]) -> None:
+    """Points, and their names in a column to the right, apart from each other."""
+    from ghanet_model.page_svg import apart, short  # noqa: PLC0415 - matplotlib takes a second
+
+    low, high = (math.log(end) for end in axes.get_ylim())
+    heights = [(math.log(value) - low) / (high - low) for _, value in points.values()]
+    places = apart(heights, min(0.06, 1.0 / len(points)))
+    for (name, point), place in zip(points.items(), places, strict=True):
+        axes.plot(*point, "o", color=LINE, clip_on=False)
+        axes.annotate(
+            short(name, MOST_LETTERS),
+            point,
+            xytext=(1.03, place),
+            textcoords="axes fraction",
+            va="center",
+            fontsize="small",
+            parse_math=False,
+            arrowprops={"arrowstyle": "-", "color": "grey", "linewidth": 0.6},
+        )

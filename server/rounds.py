@@ -21,6 +21,7 @@ from . import progress
 from .aggregate import Contribution, apply_updates
 from .asks import ask_round, expected_of, round_asks
 from .checkpoint import Checkpoint, RoundRecord, SiteRound, read_checkpoint, write_checkpoint
+from .ensemble import kept
 from .gate import read_reply
 from .intake import Answers, require
 from .roster import Member, Roster
@@ -147,7 +148,7 @@ def train_rounds(run: Run, panel: GenePanel) -> Checkpoint:
     while checkpoint.number < run.study.rounds:
         before, checkpoint = checkpoint, one_round(run, checkpoint, panel)
         keep_best(run, before, checkpoint)
-        write_checkpoint(run.config.state / "checkpoints", checkpoint)
+        write_checkpoint(run.config.state / "checkpoints", checkpoint, keep=kept(run.study))
         clear_spool(run.config.state)
         report_history(run, checkpoint)
     return checkpoint

@@ -13,6 +13,7 @@ from ghanet_model.invitation import INVITATION_FILE, make_invitation, write_invi
 from ghanet_model.keys import make_release_key
 from ghanet_model.study import STUDY_FILE, StudyConfig, read_study
 
+from .card_file import CARD_FILE, CARD_TEMPLATE, read_card_file
 from .config import SERVER_FILE, ServerConfig, read_server
 from .control import build_bundle
 
@@ -54,6 +55,7 @@ gene_loss_weight: 0.3
 held_out: 0.2                 # share kept for evaluation where a table has no column 'split'
 validation: 0.0               # share of the others kept to choose a round and fit the stack
 selected_round: last          # the released model; validation: of the best round there
+ensemble: 0                   # models of so many last rounds go into the release, for a band
 train_alone: false            # true: hospitals also train a model each, to be compared
 minimum_cases: 10             # no sum over fewer cases leaves a hospital
 minimum_sites: 0              # training hospitals a round needs; 0: all of them
@@ -82,7 +84,11 @@ def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
     make_authority(config.keys, name=f"G-HANet consortium of {host}")
     make_server_certificate(config.keys, [host])
     make_release_key(config.keys / "release.key")
-    first = {STUDY_FILE: STUDY_TEMPLATE.encode(), GENE_GROUPS.name: GENE_GROUPS.read_bytes()}
+    first = {
+        STUDY_FILE: STUDY_TEMPLATE.encode(),
+        GENE_GROUPS.name: GENE_GROUPS.read_bytes(),
+        CARD_FILE: CARD_TEMPLATE.encode(),
+    }
     for name, content in first.items():
         if not (folder / name).exists():
             write_atomic(folder / name, content)
@@ -101,8 +107,9 @@ def renew_certificate(config: ServerConfig) -> bool:
 
 
 def refresh_invitation(folder: Path) -> StudyConfig:
-    """Write invitation.json for the study as it stands now."""
+    """Write invitation.json for the study as it stands now; a wrong model_card.yaml is refused."""
     config, study = read_server(folder), read_study(folder)
+    read_card_file(folder)  # of no use before the release, but wrong now is better than wrong then
     bundle = build_bundle(config)
     invitation = make_invitation(
         folder, study, server=config.address, keys=config.keys, bundle=bundle

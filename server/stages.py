@@ -4,12 +4,15 @@ Each stage looks for its result first, so that a run after any stop goes on.
 """
 
 from .cohort import describe_cohorts
+from .delivery import undone_words
 from .evaluation import evaluate
 from .finish import choose_model, deliver, release
 from .panel import fix_panel
 from .privacy_plan import require_plannable
 from .private_evaluation import evaluate_privately, nothing_exact
 from .progress import FINISHED
+from .recall import deliver_recalls, recalled_words
+from .reference import describe_reference
 from .report import write_report
 from .rounds import train_rounds
 from .run import Run
@@ -22,6 +25,7 @@ def run_study(run: Run) -> None:
     Raises:
         GHANetError: a stage cannot go on; what is done so far stays.
     """
+    deliver_recalls(run)
     if run.study.is_private:
         require_plannable(run.study, {m.name: m.cases for m in run.roster.training()})
         panel = fix_panel(run)
@@ -34,12 +38,20 @@ def run_study(run: Run) -> None:
         panel = fix_panel(run)
         checkpoint, final = choose_model(run, train_rounds(run, panel), panel)
         evaluation = evaluate(run, checkpoint, panel, final.training_risk)
+        reference = describe_reference(run, checkpoint, panel, evaluation["cox"])
+        evaluation = {**evaluation, "reference": reference}
     content = release(run, checkpoint, panel, final, evaluation)
     undelivered = deliver(run, content)
     write_report(run.config, run.study, run.roster_now(), checkpoint, final)
-    why = "; ".join(f"{site}: {reason}" for site, reason in undelivered.items())
+    uninformed = deliver_recalls(run)
+    said = [
+        recalled_words(run.config, content),
+        undone_words("release", undelivered),
+        undone_words("recall", uninformed),
+    ]
+    again = "run 'ghanet-server release' when they are connected"
     run.reporter.say(
         phase=FINISHED,
-        error=f"release not delivered to {why}" if why else "",
-        hint="run 'ghanet-server release' when they are connected" if why else "",
+        error=". ".join(filter(None, said)),
+        hint=again if undelivered or uninformed else "",
     )

@@ -1,7 +1,7 @@
-"""What the next run of the ServerApp is for: a small file that the command ``plan`` leaves for it.
+"""What the next run of the ServerApp is for: a small file that ``plan`` and ``recall`` leave.
 
-Without the file a run trains the study. The file stays while a plan is made, so that no command
-takes that run for one that trains.
+Without the file a run trains the study. The file stays while a plan is made or notices are
+delivered, so that no command takes that run for one that trains.
 """
 
 import json
@@ -14,6 +14,7 @@ from ghanet_model.study import STUDY_FILE
 from .config import ServerConfig
 
 TASK_FILE = "task.json"
+RECALL = "recall"  # a task
 
 
 def leave_plan(config: ServerConfig, study: Path) -> None:
@@ -21,12 +22,28 @@ def leave_plan(config: ServerConfig, study: Path) -> None:
     write_json(config.state / TASK_FILE, {"task": "plan", "study": str(study.resolve())})
 
 
-def planned_study(config: ServerConfig) -> Path | None:
-    """The folder of the study that is to be planned; None where it is to be trained."""
+def leave_recall(config: ServerConfig) -> None:
+    """Let the next run deliver recall notices and nothing else."""
+    write_json(config.state / TASK_FILE, {"task": RECALL})
+
+
+def _task(config: ServerConfig) -> dict[str, str]:
     try:
-        return Path(json.loads((config.state / TASK_FILE).read_text())["study"])
+        found: dict[str, str] = json.loads((config.state / TASK_FILE).read_text())
     except FileNotFoundError:
-        return None
+        return {}
+    return found
+
+
+def planned_study(config: ServerConfig) -> Path | None:
+    """The folder of the study that is to be planned; None where none is."""
+    study = _task(config).get("study")
+    return Path(study) if study else None
+
+
+def is_recall(config: ServerConfig) -> bool:
+    """Whether the next run delivers recall notices and nothing else."""
+    return _task(config).get("task") == RECALL
 
 
 def end_task(config: ServerConfig) -> None:
@@ -35,17 +52,21 @@ def end_task(config: ServerConfig) -> None:
 
 
 def require_no_plan(config: ServerConfig, run: str | None) -> None:
-    """Refuse to take a plan that is being made for a run that trains.
+    """Refuse to take a plan that is being made, or a recall, for a run that trains.
 
     Args:
         config: of the folder.
         run: that goes on or is about to; with none, what an ended plan left behind is removed.
 
     Raises:
-        DeploymentError: a plan is being made.
+        DeploymentError: a plan is being made, or notices are delivered.
     """
     if planned_study(config) is not None and run is not None:
         raise DeploymentError("a plan is being made", hint="wait until 'ghanet-server plan' ends")
+    if is_recall(config) and run is not None:
+        raise DeploymentError(
+            "recall notices are being delivered", hint="wait until 'ghanet-server recall' ends"
+        )
     end_task(config)
 
 

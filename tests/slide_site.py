@@ -1,4 +1,4 @@
-"""A hospital with slides, for tests of 'slides check' and 'slides extract'."""
+"""A hospital with slides, for tests of 'slides check', 'slides extract' and 'predict'."""
 
 import csv
 from collections.abc import Iterable
@@ -11,6 +11,13 @@ from slide_files import tissue_image, write_tiff
 from support import write_study
 
 from client.config import site_template
+from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups
+from ghanet_model.invitation import RELEASE_KEY_FILE
+from ghanet_model.keys import make_release_key
+from ghanet_model.network import new_model
+from ghanet_model.release import make_release, model_config
+from ghanet_model.study import read_study
+from ghanet_model.weights import weights_of
 
 WIDTH = 8
 ENCODER = "mean-v1"
@@ -27,6 +34,41 @@ def write_slide_site(home: Path, **extraction: object) -> Path:
     edit(home / "site.yaml", settings | {"clinical": None})
     (home / "archive").mkdir(exist_ok=True)
     return home
+
+
+def write_release(home: Path, **said: object) -> None:
+    """A release of a model that nobody trained in the inbox, and its public key.
+
+    Args:
+        home: the hospital's folder.
+        said: more of the manifest, or other values.
+    """
+    study = read_study(home)
+    columns = candidate_columns(study)
+    panel = GenePanel(
+        groups=tuple(candidate_groups(study)),
+        columns=columns,
+        centre=(0.0,) * len(columns),
+        scale=(1.0,) * len(columns),
+        clip=3.0,
+    )
+    model = new_model(model_config(study, panel), seed=1)
+    manifest = {
+        "name": "small",
+        "study": study.as_json(),
+        "panel": panel.to_json(),
+        "risk_cutoffs": [-2.5, -1.5],
+        "rounds": 1,
+        **said,
+    }
+    for folder in ("keys", "inbox"):
+        (home / folder).mkdir(exist_ok=True)
+    key = home.parent / "release.key"
+    if not key.exists():
+        make_release_key(key)
+    (home / "keys" / RELEASE_KEY_FILE).write_bytes(key.with_suffix(".key.pub").read_bytes())
+    content = make_release(manifest, weights_of(model), "# card\n", key_file=key)
+    (home / "inbox" / "small.ghanet").write_bytes(content)
 
 
 def write_slides(home: Path, names: Iterable[str], *, side: int = 1024) -> None:

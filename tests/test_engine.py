@@ -1,5 +1,6 @@
 """A study in one process. tests/test_deployment.py shows that a deployment has its weights."""
 
+import shutil
 from pathlib import Path
 
 import engine
@@ -11,6 +12,9 @@ from support import write_cohort, write_study
 import client.cli
 from ghanet_model.errors import DeploymentError
 from ghanet_model.release import Release, read_release
+from server.progress import FINISHED, read_progress
+from server.recall import recall_release
+from server.setup import read_server
 
 SITES = {"hospital-a": True, "hospital-d": False}  # with genes, or slides only
 STUDY: dict[str, object] = {"rounds": 2, "replicates": 5}
@@ -69,6 +73,21 @@ def test_a_study_that_is_done_changes_nothing(done: Path) -> None:
     before = (done / COORDINATOR / "releases" / "small.ghanet").read_bytes()
     engine.run_here(done)
     assert (done / COORDINATOR / "releases" / "small.ghanet").read_bytes() == before
+
+
+def test_a_recalled_release_is_not_delivered_again(done: Path, tmp_path: Path) -> None:
+    """A run hands over the notice in place of the release, and says so at its end."""
+    root = Path(shutil.copytree(done, tmp_path / "copy", symlinks=True))
+    config = read_server(root / COORDINATOR)
+    notice, _ = recall_release(config, "small.ghanet", reason="a test")
+    inboxes = [root / name / "inbox" for name in SITES]
+    for inbox in inboxes:
+        (inbox / "small.ghanet").unlink()
+    (config.state / "deliveries.json").unlink()
+    engine.run_here(root)
+    assert [[path.name for path in inbox.iterdir()] for inbox in inboxes] == [["recalls"]] * 2
+    now = read_progress(config.state)
+    assert (now.phase, now.error) == (FINISHED, f"release {notice}; it is not delivered")
 
 
 def test_a_hospital_keeps_features_between_messages(exchange: engine.LocalExchange) -> None:

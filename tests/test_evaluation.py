@@ -8,16 +8,24 @@ import pytest
 from support import LocalExchange, make_consortium, make_run
 
 from client.answers import open_site
+from client.bags import SiteBags
 from client.memory import Memory
-from client.predictions import EVALUATION, chosen
+from client.predictions import EVALUATION, TRAINING, chosen
+from ghanet_model.cox import Linear, linear_risk
 from ghanet_model.metrics import concordance
 from ghanet_model.network import new_model
+from ghanet_model.percentile import shares_below
 from ghanet_model.release import model_config
+from ghanet_model.reliability import LEAST_R
+from ghanet_model.slide_reference import SlideReference, unusual
 from ghanet_model.weights import load_weights
 from server.evaluation import EVALUATION_FILE, evaluate
 from server.finish import choose_model
 from server.panel import fix_panel
+from server.reference import REFERENCE_FILE, describe_reference
 from server.rounds import train_rounds
+
+TRAINS = ("hospital-a", "hospital-b")
 
 
 def evaluated(root: Path, exchange: LocalExchange | None = None):
@@ -57,8 +65,6 @@ def test_the_c_index_of_the_federated_arm_is_that_of_the_cases(finished) -> None
 
 def risks_of(site, model, cases):
     """Risks of some cases, each read and predicted alone."""
-    from client.bags import SiteBags  # noqa: PLC0415
-
     bags = SiteBags(cases, site.features(), study=site.study)
     return np.array([float(model.predict([bag.features]).risk[0]) for bag in bags])
 
@@ -131,3 +137,92 @@ def test_a_hospital_that_stops_answering_is_left_out_and_named(tmp_path: Path) -
         "withheld"
     ]
     assert found["arms"]["federated"]["hospitals"] == names
+
+
+@pytest.fixture(scope="module")
+def reference(finished):
+    """What the release's answers are held against."""
+    _, one, panel, checkpoint, found = finished
+    return describe_reference(one, checkpoint, panel, found["cox"])
+
+
+def test_usual_risks_are_those_of_training_cases(finished) -> None:
+    """The share of them below any risk lies between the bounds that are told."""
+    root, one, panel, checkpoint, found = finished
+    model = new_model(model_config(one.study, panel), seed=0)
+    load_weights(model, checkpoint.weights)
+    risks = []
+    for name in TRAINS:
+        site = open_site(root / name, Memory())
+        risks += [*risks_of(site, model, [c for c in site.cohort().cases if c.can_train])]
+    boxes = found["risk_boxes"]
+    assert sum(cases for _, _, cases in boxes) == len(risks)
+    for risk in (*risks, min(risks) - 1, max(risks) + 1):
+        low, high = shares_below(boxes, risk)
+        assert low - 1e-9 <= np.mean(np.array(risks) < risk - 1e-6) <= high + 1e-9
+
+
+def test_slides_of_the_same_hospitals_are_usual_and_others_are_not(finished, reference) -> None:
+    """The held-out ones, and the same with another stain."""
+    root, one, *_ = finished
+    usual = SlideReference.from_json(reference["features"], width=one.study.feature_width)
+    site = open_site(root / "hospital-b", Memory())
+    bags = SiteBags(
+        [c for c in site.cohort().cases if c.held_out], site.features(), study=one.study
+    )
+    flagged = [any(unusual(usual.deviations(bag.features))) for bag in bags]
+    assert sum(flagged) <= len(flagged) // 4
+    assert all(any(unusual(usual.deviations(2 * bag.features + 1))) for bag in bags)
+
+
+def test_the_reliability_of_a_gene_group_is_its_correlation(finished, reference) -> None:
+    """Of predicted and measured activity of held-out cases, each hospital around its own mean."""
+    root, one, panel, checkpoint, _ = finished
+    model = new_model(model_config(one.study, panel), seed=0)
+    load_weights(model, checkpoint.weights)
+    said, measured = [], []
+    for name in TRAINS:
+        site = open_site(root / name, Memory())
+        cohort = site.cohort()
+        rows = [row for row, case in enumerate(cohort.cases) if case.held_out]
+        if len(rows) < one.study.minimum_cases:
+            continue
+        groups = panel.scaled(cohort.genes[rows], cohort.gene_columns)
+        own = np.nanmean(groups[0], axis=1)
+        bags = SiteBags([cohort.cases[row] for row in rows], site.features(), study=one.study)
+        x = np.array([float(model.predict([bag.features]).genes[0].mean()) for bag in bags])
+        said += [*(x - x.mean())]
+        measured += [*(own - own.mean())]
+    first = reference["gene_groups"][0]
+    assert first["cases"] == len(said) >= one.study.minimum_cases
+    assert first["r"] == pytest.approx(np.corrcoef(said, measured)[0, 1], abs=1e-6)
+    assert first["low"] < first["r"] < first["high"]
+    assert 0 < LEAST_R < 1
+
+
+def test_a_clinical_arm_can_be_applied(finished) -> None:
+    """The coefficients are those of the fit, and its usual risks those of training cases."""
+    root, one, panel, checkpoint, _ = finished
+    fit = {"hazard_ratio": [1.5, 1.0, 2.0, 0.8], "mean": [60.0, 0.5, 2.0, 2.0], "sd": [10.0] * 4}
+    before = one.config.state / REFERENCE_FILE
+    before.unlink(missing_ok=True)
+    arm = describe_reference(one, checkpoint, panel, {"clinical": fit})["cox"]["clinical"]
+    before.unlink()
+    assert np.allclose(np.exp(arm["beta"]), fit["hazard_ratio"])
+    assert arm["covariates"] == ["age", "female", "grade", "stage"]
+    at = Linear(*(np.array(arm[key]) for key in ("mean", "sd", "beta")))
+    found = [chosen(open_site(root / name, Memory()).cohort(), TRAINING) for name in TRAINS]
+    risks = np.concatenate([linear_risk(own.covariates, at) for own in found])
+    for risk in (-9.0, -0.5, 0.0, 0.5, 9.0):
+        low, high = shares_below(arm["risk_boxes"], risk)
+        assert low <= np.mean(risks < risk) <= high
+
+
+def test_the_reference_is_made_once(finished, reference) -> None:
+    """It is a file; for another model it is made anew."""
+    _, one, panel, checkpoint, found = finished
+    path = one.config.state / REFERENCE_FILE
+    assert describe_reference(one, checkpoint, panel, found["cox"]) == reference
+    before = path.stat().st_mtime_ns
+    assert describe_reference(one, checkpoint, panel, found["cox"]) == reference
+    assert path.stat().st_mtime_ns == before

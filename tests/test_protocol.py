@@ -22,7 +22,7 @@ from ghanet_model.protocol import (
 )
 from ghanet_model.question import text_of
 from ghanet_model.record import Record
-from ghanet_model.wire import ERROR
+from ghanet_model.wire import ERROR, RECALL
 
 WEIGHTS = {"a.weight": np.ones((2, 3), np.float32), "b": np.zeros(1, np.float32)}
 SUMS = EvaluationSums(
@@ -64,6 +64,7 @@ MESSAGES = [
     replace(REPLY, update=WORDS),
     DeliveryAsk("0" * 64, "first-study", bytes(range(256))),
     DeliveryAsk("0" * 64, "first-study", b""),
+    DeliveryAsk("0" * 64, "first-study", b"{}", RECALL),
     DeliveryReply("1" * 64),
 ]
 

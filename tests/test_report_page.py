@@ -213,7 +213,7 @@ def test_many_rounds_fit_into_the_matrix():
     many = [{**stages[9], "stage": str(n)} for n in range(1, 200)] + stages[-1:]
     page = report_page({**twin, "participation": many})
     matrix = page[page.index('class="matrix"') :]
-    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', matrix)[1:3] == ["1–199", "end"]  # noqa: RUF001
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', matrix)[:2] == ["1–199", "end"]  # noqa: RUF001
 
 
 def test_the_examples_in_the_code_are_right():

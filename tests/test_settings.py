@@ -183,6 +183,7 @@ OTHER = {
     "feature_similarity": 0.25,
     "validation": 0.2,
     "selected_round": "validation",
+    "ensemble": 2,
     "train_alone": True,
     "replicates": 99,
     "preset": "compact",

@@ -12,7 +12,7 @@ import pytest
 from local import edit
 from mirax_file import write_mirax
 from slide_files import broken_slides, tissue_image, write_tiff
-from slide_site import WIDTH, write_slide_site
+from slide_site import WIDTH, write_release, write_slide_site
 
 import client.cli
 from client import slide_words as words
@@ -20,13 +20,9 @@ from client.coords import Coords
 from client.features import read_features
 from client.slide_pictures import heat_map
 from client.slides import Box, SlideFacts
-from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups
 from ghanet_model.invitation import RELEASE_KEY_FILE
 from ghanet_model.keys import make_release_key
-from ghanet_model.network import new_model
-from ghanet_model.release import NOTICE, make_release, model_config, read_release
-from ghanet_model.study import read_study
-from ghanet_model.weights import weights_of
+from ghanet_model.release import NOTICE, read_release
 
 SQUARE = {
     "type": "object",
@@ -95,30 +91,7 @@ QUPATH = {  # what QuPath 0.4 and newer imports: objects of its kinds, RGB colou
 def home(tmp_path: Path) -> Path:
     """A hospital with an encoder, a release in its inbox and slides of two vendors."""
     found = write_slide_site(tmp_path / "hospital")
-    study = read_study(found)
-    columns = candidate_columns(study)
-    panel = GenePanel(
-        groups=tuple(candidate_groups(study)),
-        columns=columns,
-        centre=(0.0,) * len(columns),
-        scale=(1.0,) * len(columns),
-        clip=3.0,
-    )
-    model = new_model(model_config(study, panel), seed=1)
-    manifest = {
-        "name": "small",
-        "study": study.as_json(),
-        "panel": panel.to_json(),
-        "risk_cutoffs": [-2.5, -1.5],
-        "rounds": 1,
-    }
-    for folder in ("keys", "inbox"):
-        (found / folder).mkdir()
-    key = tmp_path / "release.key"
-    make_release_key(key)
-    (found / "keys" / RELEASE_KEY_FILE).write_bytes(key.with_suffix(".key.pub").read_bytes())
-    content = make_release(manifest, weights_of(model), "# card\n", key_file=key)
-    (found / "inbox" / "small.ghanet").write_bytes(content)
+    write_release(found)
     image = tissue_image(np.random.default_rng(2), 1024)
     write_tiff(found / "archive" / "one.tiff", image, mpp=0.5)
     write_mirax(found / "archive" / "two.mrxs", image, mpp=0.5)
@@ -161,7 +134,7 @@ def test_a_folder_of_slides(home, capsys):
     assert [row["slide"] for row in rows] == ["one", "two"]
     assert answer(home, "one")["notice"] == NOTICE
     kinds = {path.suffix for path in (home / "predictions").glob("*.*")}
-    assert kinds == {".html", ".json", ".geojson", ".csv"}
+    assert kinds == {".html", ".json", ".geojson", ".csv", ".safetensors"}
     for path in (home / "predictions").glob("*.*"):
         assert oct(path.stat().st_mode)[-3:] == "600"
 

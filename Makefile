@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/python deploy/demo/run.py demo $(if $(PRIVACY),--privacy $(PRIVACY))
 
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -37,7 +37,7 @@ clean:
 	rm -rf $(VENV) demo
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 1))' || \
 		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@echo "installing into $(VENV), about two minutes the first time"
 	$(PYTHON) -m venv $(VENV)

@@ -20,7 +20,7 @@ from .config import FOLDER_VARIABLE, SITE_FILE, SiteConfig
 
 PLACE = Path("state") / "app"
 CA_FILE, SECRET_FILE, HOME = "ca.crt", "superexec.secret", "flower"
-PUBLIC = (".pub", ".crt")  # in keys/: what may be read by anybody
+PUBLIC = (".pub", ".crt", ".csr")  # in keys/: what may be read by anybody
 PROBE_SECONDS = 60.0
 PROBE = """\
 import json, os, sys
@@ -39,25 +39,34 @@ def find_account(config: SiteConfig) -> Account | None:
     """
     if config.app_user is None:
         return None
+    account = account_of(config, config.app_user)
+    _make_home(account)
+    require_separate(config, account)
+    return account
+
+
+def account_of(config: SiteConfig, name: str) -> Account:
+    """The account of a user who is to run the app; nothing is made for it.
+
+    Raises:
+        SettingsError: there is no such user, or it is one that reads everything.
+        DeploymentError: this user is not root.
+    """
     if os.geteuid() != 0:
         raise DeploymentError(
             f"{SITE_FILE}: 'app_user' needs root, who alone starts programs as another user",
             hint="let root start it, for example as a service, or take app_user out",
         )
     try:
-        found = pwd.getpwnam(config.app_user)
+        found = pwd.getpwnam(name)
     except KeyError:
         raise SettingsError(
-            f"{SITE_FILE}: there is no user {config.app_user!r} on this machine",
+            f"{SITE_FILE}: there is no user {name!r} on this machine",
             hint="useradd --system --no-create-home --shell /usr/sbin/nologin ghanet-app",
         ) from None
     if found.pw_uid == 0:
         raise SettingsError(f"{SITE_FILE}: 'app_user' is root, who can read every key and table")
-    home = config.folder / PLACE / HOME
-    account = Account(config.app_user, found.pw_uid, found.pw_gid, home)
-    _make_home(account)
-    _require_separate(config, account)
-    return account
+    return Account(name, found.pw_uid, found.pw_gid, config.folder / PLACE / HOME)
 
 
 def _make_home(account: Account) -> None:
@@ -97,10 +106,15 @@ def environment_of(account: Account, folder: Path) -> dict[str, str]:
     }
 
 
-def _require_separate(config: SiteConfig, account: Account) -> None:
-    """Ask as that user what it can do; the system knows best."""
+def require_separate(config: SiteConfig, account: Account) -> None:
+    """Ask as that user what it can do; the system knows best.
+
+    Raises:
+        DeploymentError: it could not work, or could read or change too much.
+    """
     packages = Path(__file__).parent
     way = [account.home, *account.home.parents, packages, *packages.parents]
+    way = [path for path in way if path.exists()]  # the home is made at the first start
     asked = {
         "read": secrets_of(config),
         "write": [config.folder, config.folder / "state", packages],

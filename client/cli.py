@@ -1,6 +1,7 @@
 """``ghanet-client``: the hospital's command. Translates arguments; the work is elsewhere."""
 
 import argparse
+import datetime as dt
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,10 @@ from ghanet_model.invitation import accept_invitation, fingerprints, read_invita
 from ghanet_model.keys import make_site_key, site_fingerprint
 from ghanet_model.study import read_study
 
+from .certificate import certificate_note, request_fingerprint, require_request
+from .certificate_commands import add_certificate_commands
 from .config import SITE_FILE, read_site, require_site_name, site_template
+from .release_commands import add_release_commands
 
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -34,16 +38,19 @@ def init(options: argparse.Namespace) -> int:
     public = make_site_key(key) if not key.exists() else key.with_suffix(".pub").read_text()
     if fresh:
         write_atomic(options.folder / SITE_FILE, text.encode())
+    request = require_request(options.folder)
     console.print(
         f"study {study.name}, digest {study.digest[:16]}, coordinator {invitation.server}"
     )
     for what, fingerprint in fingerprints(invitation).items():
         console.print(f"fingerprint of the coordinator's {what}: {fingerprint}")
     console.print(f"fingerprint of this hospital's key: {site_fingerprint(public)}")
-    console.print("compare all three with the coordinator over another channel")
+    console.print(f"fingerprint of its key for the door: {request_fingerprint(options.folder)}")
+    console.print("compare all four with the coordinator over another channel")
     console.print(
-        f"next: send {key.with_suffix('.pub')} (never the file without .pub) to the coordinator, "
-        f"edit {options.folder / SITE_FILE}, then run 'ghanet-client check' and "
+        f"next: send {key.with_suffix('.pub')} (never the file without .pub) and {request} to the "
+        "coordinator, put the certificate that comes back into place with 'ghanet-client "
+        f"certificate FILE', edit {options.folder / SITE_FILE}, then run 'ghanet-client check' and "
         "'ghanet-client approve': nothing is approved yet that was not approved before",
     )
     return 0
@@ -56,6 +63,7 @@ def check(options: argparse.Namespace) -> int:
     from .check_table import render  # noqa: PLC0415
 
     report = check_site(options.folder, console=console)
+    console.print(certificate_note(options.folder, dt.datetime.now(dt.UTC)))
     console.print(render(report))
     console.print(f"\nplot: {write_plot(options.folder, report)}")
     if report.problems:
@@ -63,6 +71,15 @@ def check(options: argparse.Namespace) -> int:
         many = f"{count} problems, first: " if count > 1 else ""
         raise CohortError(f"this site cannot take part: {many}{first}", hint=first.hint)
     return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say what is wrong with connection, keys, files and machine, and what to do; 1 if anything."""
+    from ghanet_model.doctor import tell  # noqa: PLC0415
+
+    from .doctor import examine  # noqa: PLC0415 - torch takes seconds
+
+    return tell(examine(options.folder), console.print, side="hospital", output=options.json)
 
 
 def approve(options: argparse.Namespace) -> int:
@@ -104,16 +121,12 @@ def start(options: argparse.Namespace) -> int:
     return connect(read_site(options.folder), console.print)
 
 
-def renew(options: argparse.Namespace) -> int:
-    """Make a new key for this hospital, after the old one was lost, stolen or revoked."""
-    from .site_key import renew_key  # noqa: PLC0415
+def health(options: argparse.Namespace) -> int:
+    """Say whether 'start' goes on, is connected, and certificates hold; 1 if not."""
+    from .health import health_lines  # noqa: PLC0415 - not for every command
 
-    public = renew_key(options.folder)
-    console.print(f"fingerprint of this hospital's new key: {site_fingerprint(public)}")
-    console.print(
-        f"next: send {options.folder / 'keys' / 'site_key.pub'} to the coordinator, compare the "
-        "fingerprint over another channel; once it was renewed there, run 'ghanet-client start'"
-    )
+    for line in health_lines(read_site(options.folder), dt.datetime.now(dt.UTC)):
+        console.print(line)
     return 0
 
 
@@ -164,46 +177,6 @@ def slides(options: argparse.Namespace) -> int:
     return 0
 
 
-def predict(options: argparse.Namespace) -> int:
-    """Predict survival of every case from slides alone, with a verified release."""
-    from .clinical_answer import patient_of  # noqa: PLC0415 - torch takes seconds
-    from .predict import find_release, predict_table  # noqa: PLC0415
-    from .recalibration import read_recalibration  # noqa: PLC0415
-
-    config = read_site(options.folder)
-    release = find_release(config, options.release)
-    bent = read_recalibration(options.recalibration, release) if options.recalibration else None
-    if options.slides:
-        from .predict_slides import predict_slides  # noqa: PLC0415
-        from .slide_answer import Shown  # noqa: PLC0415
-
-        output = options.output or options.folder / "predictions"
-        patient = patient_of(options.clinical) if options.clinical else None
-        shown = Shown(bent, patient, options.show_hidden)
-        predict_slides(config, release, options.slides, output=output, console=console, shown=shown)
-        return 0
-    if options.clinical or options.show_hidden:
-        raise SettingsError("--clinical and --show-hidden are about a slide", hint="name one")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        table = predict_table(config, release, progress, bent)
-    output = options.output or options.folder / "predictions.csv"
-    write_atomic(output, table.encode(), private=True)
-    console.print(table.splitlines()[0].removeprefix("# "))
-    rows = sum(not line.startswith("#") for line in table.splitlines()) - 1
-    console.print(f"{rows} cases predicted: {output}")
-    return 0
-
-
-def view(options: argparse.Namespace) -> int:
-    """Show your slides, where the model looked and the reports in a browser of this machine."""
-    from .viewer import view as show  # noqa: PLC0415 - the web server takes a second
-
-    site = read_site(options.folder)
-    show(site, host=options.host, port=options.port, opens=options.open, say=console.print)
-    return 0
-
-
 def ledger(options: argparse.Namespace) -> int:
     """Show what was sent, refused, approved and withdrawn, or prove that no line was changed."""
     from ghanet_model.ledger import read_ledger  # noqa: PLC0415
@@ -225,52 +198,6 @@ def ledger(options: argparse.Namespace) -> int:
         receipts = own.read_receipts(options.folder, options.receipts, site=site)
         for text in compared_lines(own.compare_receipts(lines, receipts)):
             console.print(text)
-    return 0
-
-
-def audit(options: argparse.Namespace) -> int:
-    """Say how well a release tells your cases that trained it from your others. Stays here."""
-    from .audit import audit_lines, audit_release, write_audit  # noqa: PLC0415 - torch
-    from .predict import find_release  # noqa: PLC0415
-
-    config = read_site(options.folder)
-    release = find_release(config, options.release)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        found = audit_release(config, release, epochs=options.epochs, progress=progress)
-    for line in audit_lines(found):
-        console.print(line)
-    console.print(f"kept: {write_audit(config, release, found)}")
-    return 0
-
-
-def validate(options: argparse.Namespace) -> int:
-    """Compare what a release predicts with what happened to your cases. Stays here."""
-    from .predict import find_release  # noqa: PLC0415 - torch takes seconds
-    from .validate import validate_release  # noqa: PLC0415
-    from .validation_table import kept_lines, validation_lines  # noqa: PLC0415
-
-    config = read_site(options.folder)
-    release = find_release(config, options.release)
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        found = validate_release(config, release, everybody=options.all, progress=progress)
-    for line in (*validation_lines(found), *kept_lines(found)):
-        console.print(line)
-    return 0
-
-
-def recall(options: argparse.Namespace) -> int:
-    """Put a recall notice that came by mail into place: its release is refused from then on."""
-    from ghanet_model.recall import read_recall  # noqa: PLC0415 - not for every command
-
-    from .recalls import put_recall, release_key  # noqa: PLC0415
-
-    config = read_site(options.folder)
-    notice = read_recall(options.notice, public_pem=release_key(config.folder))
-    new = put_recall(config.folder, notice)
-    console.print(str(notice))
-    console.print("it is refused here from now on" if new else "this was known here already")
     return 0
 
 
@@ -323,6 +250,7 @@ def make_parser() -> argparse.ArgumentParser:
     making.add_argument("--invitation", type=Path, required=True, help="from the coordinator")
     making.add_argument("--name", help="of the hospital: small letters, digits, '-'")
     add_command(commands, "check", check)
+    add_command(commands, "doctor", doctor).add_argument("--json", help="a file; '-': only this")
     cutting = add_command(commands, "slides", slides)
     cutting.add_argument("action", choices=["check", "extract"], help="look, or make features")
     cutting.add_argument("--workers", type=int, help="default: threads in site.yaml")
@@ -330,22 +258,9 @@ def make_parser() -> argparse.ArgumentParser:
     approving.add_argument("--yes", action="store_true", help="agree without being asked")
     approving.add_argument("--withdraw", action="store_true", help="take the approval back")
     add_command(commands, "start", start)
-    add_command(commands, "renew-key", renew)
-    predicting = add_command(commands, "predict", predict)
-    what = "slide or feature files, or folders of them; default: the cases of the slides table"
-    predicting.add_argument("slides", nargs="*", type=Path, metavar="SLIDE", help=what)
-    predicting.add_argument("--release", type=Path, help="default: the one in inbox/")
-    predicting.add_argument("--output", type=Path, help="default: predictions.csv, or predictions/")
-    what = "of 'validate': shows recalibrated survival beside the release's own"
-    predicting.add_argument("--recalibration", type=Path, metavar="FILE", help=what)
-    what = "of the slide's patient: age=63,sex=female,grade=2,stage=3, as far as known"
-    predicting.add_argument("--clinical", metavar="FACTS", help=what)
-    what = "numbers also of slides that are unlike the training slides"
-    predicting.add_argument("--show-hidden", action="store_true", help=what)
-    viewing = add_command(commands, "view", view)
-    viewing.add_argument("--port", type=int, default=8765, help="default: 8765")
-    viewing.add_argument("--host", default="127.0.0.1", help="default: this machine only")
-    viewing.add_argument("--open", action="store_true", help="open a browser")
+    add_command(commands, "health", health)
+    add_certificate_commands(commands)
+    add_release_commands(commands)
     withdrawing = add_command(commands, "withdraw", withdraw)
     withdrawing.add_argument("cases", nargs="+", metavar="CASE", help="as your tables name it")
     withdrawing.add_argument("--not-listed", action="store_true", help="it is in no table yet")
@@ -355,23 +270,11 @@ def make_parser() -> argparse.ArgumentParser:
     telling.add_argument("action", nargs="?", choices=["verify"], help="prove it whole")
     telling.add_argument("--receipts", type=Path, help="with verify: the coordinator's, to compare")
     telling.add_argument("--last", type=int, default=30, help="how many lines; default: 30")
-    auditing = add_command(commands, "audit", audit)
-    auditing.add_argument("--release", type=Path, help="default: the one in inbox/")
-    auditing.add_argument("--epochs", type=int, default=10, help="of the references; default: 10")
-    recalling = add_command(commands, "recall", recall)
-    recalling.add_argument("notice", type=Path, metavar="FILE", help="from the coordinator")
-    _add_validating(commands)
     spending = add_command(commands, "privacy", privacy)
     spending.add_argument("action", choices=["status"], help="spent and left")
     previewing = add_command(commands, "preview", preview)
     previewing.add_argument("--output", type=Path, help="default: preview.png in the folder")
     return parser
-
-
-def _add_validating(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    validating = add_command(commands, "validate", validate)
-    validating.add_argument("--release", type=Path, help="default: the one in inbox/")
-    validating.add_argument("--all", action="store_true", help="training cases too: flatters")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

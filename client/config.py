@@ -83,6 +83,7 @@ class SiteConfig:
     device: str = "cpu"  # cpu, cuda, cuda:1 or mps
     threads: int = 2
     cache_megabytes: int = 2000  # memory for features; 0: every file is read each time
+    extra_authority: Path | None = None  # of a proxy that opens TLS, where IT wants that
     app_user: str | None = None  # who Flower's app runs as; None: who runs 'start'
     policy: Policy = field(default_factory=Policy)  # what may leave at the most
     privacy: Budget = field(default_factory=Budget)  # what noise may cost its cases at the most
@@ -163,6 +164,7 @@ def read_site(folder: Path) -> SiteConfig:
         cbioportal=_path(folder, site.cbioportal) if site.cbioportal else None,
         slide_files=_path(folder, site.slide_files) if site.slide_files else None,
         encoder_file=_path(folder, site.encoder_file) if site.encoder_file else None,
+        extra_authority=_path(folder, site.extra_authority) if site.extra_authority else None,
     )
 
 
@@ -220,6 +222,7 @@ clinical: clinical.csv    # one row per case: case_id, time (months), event; opt
 device: cpu    # cpu, cuda, cuda:1 or mps
 threads: 2
 cache_megabytes: 2000    # memory that keeps features between rounds; 0: read files each time
+# extra_authority: it.pem  # only if your IT's proxy opens TLS connections and must open this one
 # app_user: ghanet-app   # if root runs 'start': the user that may read neither keys nor tables
 
 # What may leave at the most; a stricter study counts, and so do you:

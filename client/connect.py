@@ -1,8 +1,7 @@
 """``ghanet-client start``: SuperNode, SuperExec and trainer as one; retries, says what is wrong."""
 
+import datetime as dt
 import random
-import socket
-import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +9,15 @@ from pathlib import Path
 
 from ghanet_model.errors import DeploymentError, KeysError
 from ghanet_model.files import write_atomic
+from ghanet_model.heartbeat import Heart
 from ghanet_model.invitation import CA_FILE
 from ghanet_model.processes import Account, stop_children, stop_on_signals
 
 from .app_user import find_account
 from .approval import require_all_approved
+from .certificate import certificate_note
 from .config import LOG_FILE, SiteConfig
+from .door import Refusal, refusal_of, require_server
 from .keeper import trainer_beside
 from .launch import start_flower
 from .seal import require_flower
@@ -40,15 +42,30 @@ def connect(config: SiteConfig, say: Say) -> int:
     _require_keys(config)
     require_all_approved(config.folder)
     account = find_account(config)
-    require_server(config)
+    _require_way(config, say)
     _say_who_runs_the_app(account, say)
-    stopping = stop_on_signals()
+    stopping, heart = stop_on_signals(), Heart(config.folder / "state")
+    heart.beat(working=False)  # goes on counting since when, where an earlier start was refused
     tail = threading.Thread(target=_tail, args=(config.folder, say, stopping), daemon=True)
     tail.start()
     with trainer_beside(config.folder, say, group=account.group if account else None):
         _stay_connected(config, say, stopping, account)
+    heart.stop()
     say("stopped")
     return 0
+
+
+def _require_way(config: SiteConfig, say: Say) -> None:
+    """Reach the coordinator and its door, or end here and say why not."""
+    say(certificate_note(config.folder, dt.datetime.now(dt.UTC)))
+    if issuer := require_server(config):
+        say(
+            f"warning: the connection is opened on its way by '{issuer}' (extra_authority), who "
+            "can read all of it; no certificate of this hospital gets through there"
+        )
+    refusal = refusal_of(config)
+    if refusal and not refusal.passes:
+        raise DeploymentError(refusal.what, hint=refusal.hint)
 
 
 def _say_who_runs_the_app(account: Account | None, say: Say) -> None:
@@ -62,57 +79,37 @@ def _stay_connected(
     config: SiteConfig, say: Say, stopping: threading.Event, account: Account | None
 ) -> None:
     """One connection after the other, until asked to stop."""
-    delay, refusals = FIRST_DELAY, 0
+    delay, refusals, door = FIRST_DELAY, 0, 0
     lost = threading.Event()  # the server stopped answering, in this connection or the one before
     while not stopping.is_set():
         ended = _one_connection(config, say, stopping, account, lost)
         if stopping.is_set():
             break
-        if ended.connected:
+        refusal = refusal_of(config)
+        door = door + 1 if refusal and not refusal.passes else 0
+        if refusal:
+            delay = _delay_after_door(refusal, say, times=door, delay=delay)
+        elif ended.connected:
             delay, refusals = FIRST_DELAY, 0
         elif ended.refused:
             refusals += 1
             delay = _delay_after_refusal(config, say, refusals)
         say(f"connection ended ({ended.why}); trying again in {delay:.0f} s")
+        Heart(config.folder / "state").beat(working=False, pause=delay)
         stopping.wait(delay)
         delay = min(LONGEST_DELAY, delay * 2 * random.uniform(0.8, 1.2))  # noqa: S311 - a delay
 
 
-def require_server(config: SiteConfig) -> None:
-    """Reach the coordinator over TLS and check its certificate against the invitation's.
+def _delay_after_door(refusal: Refusal, say: Say, *, times: int, delay: float) -> float:
+    """How long to wait before the door is tried again; what may pass is waited for longer.
 
     Raises:
-        DeploymentError: which of name, port, TLS or certificate is at fault.
+        DeploymentError: it was tried again, and nothing has changed.
     """
-    host, _, port = config.server.rpartition(":")
-    try:
-        context = ssl.create_default_context(cafile=str(config.folder / "keys" / CA_FILE))
-    except ssl.SSLError:
-        raise KeysError(
-            f"keys/{CA_FILE} is not a certificate", hint="run 'init' with your invitation again"
-        ) from None
-    try:
-        with (
-            socket.create_connection((host.strip("[]"), int(port)), timeout=10) as plain,
-            context.wrap_socket(plain, server_hostname=host.strip("[]")),
-        ):
-            return
-    except ssl.SSLCertVerificationError as error:
-        raise DeploymentError(
-            f"the certificate of {config.server} is not this consortium's ({error.verify_message})",
-            hint="check 'server' in site.yaml, and keys/ca.crt with the coordinator; a proxy that "
-            "opens TLS connections shows here too",
-        ) from None
-    except socket.gaierror:
-        raise DeploymentError(
-            f"the name of {config.server} cannot be resolved", hint="check 'server' in site.yaml"
-        ) from None
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DeploymentError(
-            f"{config.server} cannot be reached ({why.lower()})",
-            hint="is the coordinator's server running, and does the firewall let you out?",
-        ) from None
+    if times > 1:
+        raise DeploymentError(refusal.what, hint=refusal.hint)
+    say(f"refused at the door: {refusal.what}; {refusal.hint}")
+    return RETRY_SECONDS if times else max(delay, RETRY_SECONDS)
 
 
 def _require_keys(config: SiteConfig) -> None:
@@ -185,10 +182,10 @@ def _one_connection(
             write_atomic(_mark(config), b"")
             say(f"connected to {config.server} as {config.name}")
 
-    children = start_flower(config, on_line, account)
+    children, heart = start_flower(config, on_line, account), Heart(config.folder / "state")
     try:
         while not stopping.wait(0.3) and all(child.running for child in children):
-            pass
+            heart.beat(working=seen.is_set() and not lost.is_set())
         gone = [child.name for child in children if not child.running]
     finally:
         stop_children(children)

@@ -24,6 +24,7 @@ from .pt import opened_pt
 __all__ = (
     "FeatureFacts",
     "FeatureFolder",
+    "describe_features",
     "find_features",
     "inspect_features",
     "read_features",
@@ -66,6 +67,16 @@ class FeatureFacts:
     def finite(self) -> bool:
         """Whether every number is one."""
         return self.bad_patches == 0
+
+
+def describe_features(path: Path, *, where: str) -> FeatureFacts:
+    """What a file says of itself; none of its numbers is read, so NaN are not found.
+
+    Raises:
+        FeaturesError: the file cannot be used whatever the study.
+    """
+    with _opened(path, where) as stored:
+        return _facts(stored, bad_patches=0)
 
 
 def inspect_features(path: Path, *, where: str) -> FeatureFacts:

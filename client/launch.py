@@ -16,13 +16,15 @@ from ghanet_model.processes import (
     Child,
     flower_environment,
     free_port,
-    program,
     start_child,
 )
 
 from .app_user import environment_of, hand_over
 from .config import FOLDER_VARIABLE, SiteConfig
+from .door import proxy_of
 
+# Not as a module: Python's fork server would run its main module anew for every app.
+SUPEREXEC = "import sys; from client.superexec import main; sys.exit(main())"
 SECRET_FILE, TRUSTED_FILE = "superexec.secret", "trusted.yaml"
 
 
@@ -44,7 +46,7 @@ def start_flower(
 def _start_supernode(
     config: SiteConfig, loopback: Path, port: int, on_line: Callable[[str], None]
 ) -> Child:
-    keys = config.folder / "keys"
+    keys, proxy = config.folder / "keys", proxy_of(config)
     command = [sys.executable, "-m", "client.supernode", "--superlink", config.server]
     command += ["--root-certificates", str(keys / CA_FILE)]
     command += ["--auth-supernode-private-key", str(keys / "site_key")]
@@ -57,7 +59,7 @@ def _start_supernode(
     return start_child(
         "SuperNode",
         command,
-        environment=_environment(config),
+        environment=_environment(config, **({"HTTPS_PROXY": proxy} if proxy else {})),
         log=config.folder / "logs" / "supernode.log",
         on_line=on_line,
     )
@@ -70,7 +72,7 @@ def _start_superexec(
     authority, secret = loopback / CA_FILE, loopback / SECRET_FILE
     if account:
         authority, secret = hand_over(account, authority=authority, secret=secret)
-    command = [sys.executable, "-m", "ghanet_model.attached", program("flower-superexec")]
+    command = [sys.executable, "-c", SUPEREXEC]
     command += ["--runtime-api-address", f"127.0.0.1:{port}"]
     command += ["--root-certificates", str(authority)]
     command += ["--superexec-auth-secret-file", str(secret)]
@@ -83,9 +85,9 @@ def _start_superexec(
     )
 
 
-def _environment(config: SiteConfig) -> dict[str, str]:
+def _environment(config: SiteConfig, **extra: str) -> dict[str, str]:
     home = config.folder / "state" / "flower"
-    return flower_environment(home, **{FOLDER_VARIABLE: str(config.folder)})
+    return flower_environment(home, **{FOLDER_VARIABLE: str(config.folder)}, **extra)
 
 
 def _nobody() -> str:

@@ -64,6 +64,14 @@ def provenance(release: Release) -> str:
     )
 
 
+def survival_columns(release: Release, *, recalibrates: bool) -> list[str]:
+    """Of a table: survival at each edge, then its band, then recalibrated."""
+    edges = [f"survival_{edge:g}_months" for edge in release.study.time_bin_edges]
+    ends = [f"{edge}_{end}" for edge in edges for end in ("low", "high")]
+    bent = [f"{edge}_recalibrated" for edge in edges]
+    return [*edges, *(ends if release.ensemble else []), *(bent if recalibrates else [])]
+
+
 def predict_table(
     config: SiteConfig,
     release: Release,
@@ -91,10 +99,8 @@ def predict_table(
     buffer.write(f"# low, high: {what_it_is(release)}\n" if ensemble else "")
     buffer.write(f"# recalibrated: {recalibration.said}\n" if recalibration else "")
     writer = csv.writer(buffer, lineterminator="\n")
-    edges = [f"survival_{edge:g}_months" for edge in release.study.time_bin_edges]
-    ends = [f"{edge}_{end}" for edge in edges for end in ("low", "high")] if ensemble else []
-    bent = [f"{edge}_recalibrated" for edge in edges] if recalibration else []
-    writer.writerow(["case_id", "risk", "risk_group", *edges, *ends, *bent])
+    columns = survival_columns(release, recalibrates=recalibration is not None)
+    writer.writerow(["case_id", "risk", "risk_group", *columns])
     bar = progress.add_task("predicting", total=len(bags))
     with read_ahead(bags) as coming:
         for case, bag in zip(cohort.cases, coming, strict=True):

@@ -10,10 +10,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ghanet_model.errors import SettingsError, SlideError
 from ghanet_model.files import write_atomic
+from ghanet_model.page_numbers import plural
 from ghanet_model.release import NOTICE, Release
 
+from .band import what_it_is
 from .config import SiteConfig
-from .predict import provenance
+from .predict import provenance, survival_columns
 from .recalibration import Recalibration
 from .slide_answer import Shown
 from .slide_gate import UNKNOWN
@@ -58,16 +60,17 @@ def predict_slides(  # noqa: PLR0913 - what the command was given
             console.print(f"refused: {one.name}: {one.refused}")
             console.print(f"  hint: {one.hint}")
     good, before = sum(not one.refused for one in answers), sum(one.again for one in answers)
-    console.print(f"{good} slides predicted, {before} of them before: {output / TABLE_FILE}")
+    earlier = f", {before} of them before" if before else ""
+    console.print(f"{plural(good, 'slide')} predicted{earlier}: {output / TABLE_FILE}")
     _say_hidden(answers, console)
     named = [one for one in answers if not one.refused][:MOST_NAMED]
     for one in named:
         console.print(f"report: {output / one.name}.html, to be opened in a browser")
     if len(named) < good:
-        console.print(f"and {good - len(named)} more reports beside it")
+        console.print(f"and {plural(good - len(named), 'more report')} beside it")
     if good < len(answers):
         raise SlideError(
-            f"{len(answers) - good} of {len(answers)} slides have no answer, see above",
+            f"no answer for {len(answers) - good} of {plural(len(answers), 'slide')}, see above",
             hint="mend them, or leave them out",
         )
 
@@ -88,14 +91,14 @@ def table_of(
     """All answers as CSV with notices on top; a refused slide has its reason, no numbers."""
     text = io.StringIO()
     text.write(provenance(release))
+    text.write(f"# low, high: {what_it_is(release)}\n" if release.ensemble else "")
     text.write(f"# recalibrated: {recalibration.said}\n" if recalibration else "")
     writer = csv.writer(text, lineterminator="\n")
-    edges = [f"survival_{edge:g}_months" for edge in release.study.time_bin_edges]
-    bent = [f"{edge}_recalibrated" for edge in edges] if recalibration else []
-    writer.writerow(["slide", "risk", "risk_group", *edges, *bent, "gate", "refused"])
+    columns = survival_columns(release, recalibrates=recalibration is not None)
+    writer.writerow(["slide", "risk", "risk_group", *columns, "gate", "refused"])
     for one in answers:
         risk = "" if one.risk is None else f"{one.risk:.6f}"
-        said = [*one.survival, *one.recalibrated]
-        survival = [f"{value:.6f}" for value in said] or [""] * len([*edges, *bent])
+        said = [*one.survival, *one.band, *one.recalibrated]
+        survival = [f"{value:.6f}" for value in said] or [""] * len(columns)
         writer.writerow([one.name, risk, one.risk_group, *survival, one.gate, one.refused])
     return text.getvalue()

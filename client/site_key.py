@@ -6,11 +6,15 @@ from ghanet_model.errors import KeysError
 from ghanet_model.files import write_atomic
 from ghanet_model.keys import make_site_key
 
+from .certificate import replace_door_key
+
 ACCEPTED = Path("state") / "accepted"  # says that the coordinator knows the key
 
 
 def renew_key(folder: Path) -> str:
     """Write a new key pair and keep the old one as ``site_key.old``; the public half as one line.
+
+    The key for the door lay beside it, so that is made anew too, with a request.
 
     Raises:
         KeysError: there is no key yet.
@@ -25,6 +29,7 @@ def renew_key(folder: Path) -> str:
         ) from None
     write_atomic(key.with_name("site_key.old.pub"), old_public)
     write_atomic(key.with_name("site_key.old"), old, private=True)
+    replace_door_key(folder)
     public = make_site_key(key)
     (folder / ACCEPTED).unlink(missing_ok=True)
     return public

@@ -10,11 +10,18 @@ from typing import Any
 
 from torch import Tensor
 
+from ghanet_model.evaluation import CLINICAL
 from ghanet_model.release import Release
 from ghanet_model.slide_reference import DISTANCES, MOST_USUAL, SlideReference, unusual
 
 LIKE, UNLIKE, UNKNOWN = VERDICTS = ("like", "unlike", "not checked")
-HIDDEN: Mapping[str, Any] = {"risk": None, "risk_group": "", "survival": [], "gene_groups": []}
+HIDDEN: Mapping[str, Any] = {
+    "risk": None,
+    "risk_group": "",
+    "shares_below": None,
+    "survival": [],
+    "gene_groups": [],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,12 @@ def passed(answer: Mapping[str, Any], gate: Gate, *, shows_all: bool) -> dict[st
     """The answer with its gate; without its numbers where the slide is unlike the training ones."""
     is_hidden = gate.verdict == UNLIKE and not shows_all
     unchecked = [] if gate.verdict != UNKNOWN else list(answer["not_checked"])
-    rest = HIDDEN if is_hidden else {}
     said = {"gate": gate.to_json(), "hidden": is_hidden, "not_checked": unchecked}
-    return {**answer, **rest, **said}
+    return {**answer, **(_hidden(answer) if is_hidden else {}), **said}
+
+
+def _hidden(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in place of numbers of the slide; what clinical facts alone say may stay."""
+    if "clinical" not in answer:
+        return dict(HIDDEN)
+    return {**HIDDEN, "clinical": [one for one in answer["clinical"] if one["arm"] == CLINICAL]}

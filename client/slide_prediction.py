@@ -52,6 +52,7 @@ class Answered:
     again: bool = False  # it was there already
     refused: str = ""  # why there is no answer
     hint: str = ""
+    band: tuple[float, ...] = ()  # low and high at each edge, where there is an ensemble
     recalibrated: tuple[float, ...] = ()  # survival, where there is a recalibration
     gate: str = ""  # like the training slides, unlike them, or not checked
     unlike: str = ""  # in what, where its numbers are not shown
@@ -262,9 +263,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _answered(name: str, values: dict[str, Any], *, again: bool = False) -> Answered:
-    survival = tuple(float(one["probability"]) for one in values["survival"])
-    rows = values["survival"] if "recalibration" in values else ()
-    bent = tuple(float(one["recalibrated"]) for one in rows)
+    rows = values["survival"]
+    survival = tuple(float(row["probability"]) for row in rows)
+    ends = [row[end] for row in rows for end in ("low", "high")] if "band" in values else []
+    bent = [row["recalibrated"] for row in rows] if "recalibration" in values else []
     gate, risk = values["gate"], values["risk"]
     far = ", ".join(one["what"] for one in gate["distances"] if one["far"])
     return Answered(
@@ -273,7 +275,8 @@ def _answered(name: str, values: dict[str, Any], *, again: bool = False) -> Answ
         str(values["risk_group"]),
         survival,
         again,
-        recalibrated=bent,
+        band=tuple(map(float, ends)),
+        recalibrated=tuple(map(float, bent)),
         gate=str(gate["verdict"]),
         unlike=far if values["hidden"] else "",
     )

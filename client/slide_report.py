@@ -110,7 +110,13 @@ def _deviations(one: Values) -> str:
 def _group(answer: Values, release: Release) -> Iterator[Html]:
     if answer["hidden"]:
         yield later(words.NOT_SHOWN)
-        return
+    else:
+        yield from _tiles(answer, release)
+    if answer.get("clinical"):
+        yield from _side_by_side(answer["clinical"])
+
+
+def _tiles(answer: Values, release: Release) -> Iterator[Html]:
     low, high = release.risk_cutoffs
     percentile = _percentile(answer["shares_below"])
     yield tag(
@@ -121,8 +127,6 @@ def _group(answer: Values, release: Release) -> Iterator[Html]:
     )
     yield note(words.CUTOFFS.format(low=number(low, 2), high=number(high, 2)))
     yield note(words.PERCENTILE if percentile else words.NO_PERCENTILE)
-    if answer.get("clinical"):
-        yield from _side_by_side(answer["clinical"])
 
 
 def _tile(name: str, value: str, limits: str) -> Html:
@@ -163,7 +167,7 @@ def _side_by_side(arms: Sequence[Values]) -> Iterator[Html]:
 def _reference(answer: Values, manifest: Values) -> Iterator[Html]:
     groups = manifest.get("groups") or {}
     if not part(groups, "survival"):
-        yield later(words.NO_REFERENCE)
+        yield later(words.WITHHELD if groups.get("withheld") else words.NO_REFERENCE)
         return
     hospitals = ", ".join(part(groups, "hospitals") or ["the hospitals"])
     said = words.REFERENCE.format(hospitals=hospitals, group=answer["risk_group"])

@@ -56,9 +56,14 @@ BAND_COLUMN = "range of the last {count} rounds' models"
 BAND_LACKS = "The study asked for more: the release lacks the model of {rounds}."
 REFERENCE = (
     "Kaplan-Meier estimate of evaluated cases by group of risk, with 95% bands, from sums "
-    "of {hospitals}; numbers below 10 stay untold. This slide's group: {group}."
+    "of {hospitals}. Below: cases still followed at that month; numbers below 10 are told over a "
+    "span of months only, and spread over it here. This slide's group: {group}."
 )
 NO_REFERENCE = "The release holds no curves of its risk groups."
+WITHHELD = (
+    "The release holds no curves of its risk groups: in every hospital a group had fewer than 10 "
+    "deaths or survivors among evaluated cases, and so small numbers stay untold."
+)
 HEAT_MAP = (
     "Share of the pooled weight by patch, as ranks: yellow the highest, blue the lowest. "
     "A weight says where the model looked, not why, and not that a patch causes anything."

@@ -5,6 +5,7 @@ invitation, a public key) is what people would send each other.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,14 +20,16 @@ from ghanet_model.processes import free_port
 HERE = Path(sys.executable).parent
 SERVER, CLIENT = "ghanet-server", "ghanet-client"
 COORDINATOR = "coordinator"
+HOST = "127.0.0.1"
 READY_SECONDS = 120.0
 
 
 class LocalConsortium:
     """Coordinator and hospitals below one folder. Use as a context: it ends what it started."""
 
-    def __init__(self, folder: Path, *, echo: bool = False) -> None:
+    def __init__(self, folder: Path, *, echo: bool = False, door: bool = False) -> None:
         self.folder = folder
+        self.door = door  # nginx before SuperLink; every hospital then has a certificate
         self.echo = echo  # show each command and its output, as in a terminal
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -68,7 +71,8 @@ class LocalConsortium:
     def init_coordinator(self) -> None:
         """Keys, certificates and invitation, for the study that lies in the folder."""
         port = str(free_port())
-        self.command(COORDINATOR, SERVER, "init", "--host", "127.0.0.1", "--port", port)
+        self.command(COORDINATOR, SERVER, "init", "--host", HOST, "--port", port)
+        edit(self.coordinator / "server.yaml", {"door": "nginx" if self.door else "none"})
 
     def join(
         self, name: str, *, role: str, genes: bool, settings: dict[str, object], cases: int = 1000
@@ -80,7 +84,15 @@ class LocalConsortium:
         self.command(name, CLIENT, "approve", "--yes")
         key = str(self.site(name) / "keys" / "site_key.pub")
         options = ["--role", role, "--cases", str(cases), *(["--genes"] if genes else [])]
-        self.command(COORDINATOR, SERVER, "enrol", name, key, *options)
+        request = ["--request", str(self.site(name) / "keys" / "door.csr")] if self.door else []
+        self.command(COORDINATOR, SERVER, "enrol", name, key, *options, *request)
+        if self.door:
+            self.take_certificate(name)
+
+    def take_certificate(self, name: str) -> None:
+        """A hospital puts the certificate that the coordinator made into place."""
+        certificate = str(self.coordinator / "certificates" / f"{name}.crt")
+        self.command(name, CLIENT, "certificate", certificate)
 
     def start_server(self) -> None:
         """Start the server and wait until it serves."""
@@ -92,21 +104,21 @@ class LocalConsortium:
                 raise RuntimeError(f"the server did not start: {log.read_text()}")
             time.sleep(0.3)
 
-    def start_site(self, name: str) -> None:
+    def start_site(self, name: str, **environment: str) -> None:
         """Start a hospital; it connects in its own time."""
-        self._start(name, CLIENT)
+        self._start(name, CLIENT, **environment)
 
-    def _start(self, side: str, command: str) -> None:
+    def _start(self, side: str, command: str, **environment: str) -> None:
         if self.echo:
             print(f"[{side}] $ {command} start &", flush=True)
         with (self.folder / side / "start.log").open("wb") as log:
             self.running[side] = subprocess.Popen(
-                [HERE / command, "start"],
+                [*_ends_with_us(), HERE / command, "start"],
                 cwd=self.folder / side,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
                 start_new_session=True,
             )
 
@@ -125,6 +137,12 @@ class LocalConsortium:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+def _ends_with_us() -> list[str]:
+    """Before a command: it is asked to end when this process is gone, even if that was killed."""
+    program = shutil.which("setpriv")  # of util-linux
+    return [program, "--pdeathsig", "TERM"] if program else []
 
 
 def edit(path: Path, settings: dict[str, object]) -> None:

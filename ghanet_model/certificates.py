@@ -1,4 +1,7 @@
-"""Certificates from our own authority: one for the coordinator, one for a site's own loopback."""
+"""Certificates from our own authorities: of the coordinator, and of a site's own loopback.
+
+Those that hospitals show at the coordinator's door are in ``door.py``.
+"""
 
 import datetime as dt
 import ipaddress
@@ -24,8 +27,9 @@ from .keys import spelt
 AUTHORITY_DAYS = 3650
 SERVER_DAYS = 397  # the longest that common TLS clients accept
 LOOPBACK = ("localhost", "127.0.0.1")
+WARN_DAYS = 30  # before a certificate's end
 MOST_BYTES = 100_000  # of a key or certificate file
-_UNREADABLE = (
+UNREADABLE = (
     OSError,
     ValueError,
     x509.InvalidVersion,
@@ -35,16 +39,16 @@ _UNREADABLE = (
 )
 
 
-def make_authority(folder: Path, *, name: str) -> None:
-    """Write ``ca.key`` and ``ca.crt``: a new authority that signs server certificates only."""
+def make_authority(folder: Path, *, name: str, stem: str = "ca") -> None:
+    """Write ``ca.key`` and ``ca.crt``: a new authority that signs certificates of one kind only."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _name(f"{name} authority")
+    subject = common_name(f"{name} authority")
     builder = (
-        _builder(subject, subject, key.public_key(), days=AUTHORITY_DAYS)
+        new_certificate(subject, subject, key.public_key(), days=AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(sign_certificates=True), critical=True)
+        .add_extension(key_usage(sign_certificates=True), critical=True)
     )
-    _write(folder / "ca", key, builder.sign(key, hashes.SHA256()))
+    write_pair(folder / stem, key, builder.sign(key, hashes.SHA256()))
 
 
 def make_server_certificate(folder: Path, hosts: Sequence[str]) -> None:
@@ -53,13 +57,15 @@ def make_server_certificate(folder: Path, hosts: Sequence[str]) -> None:
     Raises:
         KeysError: the authority's files are missing or unreadable.
     """
-    authority_key, authority = _read_authority(folder)
+    authority_key, authority = read_authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
     names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
     builder = (
-        _builder(_name(hosts[0]), authority.subject, key.public_key(), days=SERVER_DAYS)
+        new_certificate(
+            common_name(hosts[0]), authority.subject, key.public_key(), days=SERVER_DAYS
+        )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(key_usage(sign_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(
@@ -67,7 +73,7 @@ def make_server_certificate(folder: Path, hosts: Sequence[str]) -> None:
             critical=False,
         )
     )
-    _write(folder / "server", key, builder.sign(authority_key, hashes.SHA256()))
+    write_pair(folder / "server", key, builder.sign(authority_key, hashes.SHA256()))
 
 
 def certificate_fingerprint(pem: bytes) -> str:
@@ -78,7 +84,7 @@ def certificate_fingerprint(pem: bytes) -> str:
     """
     try:
         certificate = x509.load_pem_x509_certificate(pem)
-    except _UNREADABLE:
+    except UNREADABLE:
         raise KeysError("the authority's certificate cannot be read") from None
     return spelt(certificate.fingerprint(hashes.SHA256()))
 
@@ -91,7 +97,7 @@ def certificate_end(pem: bytes) -> dt.datetime:
     """
     try:
         return x509.load_pem_x509_certificate(pem).not_valid_after_utc
-    except _UNREADABLE:
+    except UNREADABLE:
         raise KeysError("a certificate cannot be read") from None
 
 
@@ -102,29 +108,37 @@ def server_certificate_serves(folder: Path, hosts: Sequence[str], *, days: int) 
         certificate = x509.load_pem_x509_certificate(content)
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         names, last = set(found.value), certificate.not_valid_after_utc
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     end = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
     return last > end and all(_general_name(host) in names for host in hosts)
 
 
-def _read_authority(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+def read_authority(
+    folder: Path, stem: str = "ca"
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """Key and certificate of an authority.
+
+    Raises:
+        KeysError: a file is missing or unreadable.
+    """
     try:
-        content = read_file(folder / "ca.key", most=MOST_BYTES)
+        content = read_file(folder / f"{stem}.key", most=MOST_BYTES)
         key = load_pem_private_key(content, password=None)
-        content = read_file(folder / "ca.crt", most=MOST_BYTES)
+        content = read_file(folder / f"{stem}.crt", most=MOST_BYTES)
         certificate = x509.load_pem_x509_certificate(content)
         _ = certificate.subject, certificate.extensions  # read only now, and may be damaged
-    except (*_UNREADABLE, TypeError, UnsupportedAlgorithm):
-        raise KeysError("keys/ca.key or keys/ca.crt: missing or unreadable") from None
+    except (*UNREADABLE, TypeError, UnsupportedAlgorithm):
+        raise KeysError(f"keys/{stem}.key or keys/{stem}.crt: missing or unreadable") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise KeysError("keys/ca.key: not an elliptic-curve key")
+        raise KeysError(f"keys/{stem}.key: not an elliptic-curve key")
     return key, certificate
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, *, days: int
+def new_certificate(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, *, days: float
 ) -> x509.CertificateBuilder:
+    """A certificate without extensions but the key's identity, valid from now on."""
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -138,7 +152,8 @@ def _builder(
     )
 
 
-def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+def key_usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    """What a key may do: sign certificates and lists, or prove itself."""
     return x509.KeyUsage(
         digital_signature=True,
         content_commitment=False,
@@ -152,7 +167,8 @@ def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _name(common: str) -> x509.Name:
+def common_name(common: str) -> x509.Name:
+    """A subject of one common name."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:64])])
 
 
@@ -163,7 +179,8 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _write(stem: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+def write_pair(stem: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    """Write a key, readable by its owner only, and its certificate beside it."""
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     write_atomic(stem.with_suffix(".key"), private, private=True)
     write_atomic(stem.with_suffix(".crt"), certificate.public_bytes(Encoding.PEM))

@@ -20,6 +20,7 @@ MONTHS = 256
 NORMAL_95 = 1.959963984540054
 Curve = NDArray[np.float64]  # (MONTHS,)
 CENSORED, DEAD = 0, 1
+SLACK = 1e-9  # of a sum of parts
 
 
 def time_tree(time: ArrayLike, event: ArrayLike, *, least: int) -> NDArray[np.float64]:
@@ -103,7 +104,9 @@ def kaplan_meier_interval(tree: NDArray[np.float64]) -> NDArray[np.float64]:
     """The curve and its 95% interval (3, MONTHS), by Greenwood 1926 on the log-log scale.
 
     The interval is of the draw of cases; where counts stayed in boxes, ``kaplan_meier_bounds`` is
-    what the boxes leave open.
+    what the boxes leave open. While a box has brought part of the first death only, Greenwood's
+    formula does not hold: there the lower limit is that of the first whole death, which is one for
+    every month before, and the upper limit is 1.
     """
     deaths, risk = spread(tree)[DEAD], at_risk(tree)
     curve = kaplan_meier(tree)
@@ -113,7 +116,13 @@ def kaplan_meier_interval(tree: NDArray[np.float64]) -> NDArray[np.float64]:
     inside = (curve > 0) & (curve < 1)
     width = np.zeros_like(curve)
     width[inside] = NORMAL_95 * np.sqrt(variance[inside]) / -np.log(curve[inside])
-    return np.array([curve, curve ** np.exp(width), curve ** np.exp(-width)])
+    low, high = curve ** np.exp(width), curve ** np.exp(-width)
+    before = np.concatenate([[0.0], deaths.cumsum()[:-1]])  # deaths before each month
+    whole = int(np.searchsorted(before, 1.0 - SLACK))
+    if whole < MONTHS:
+        begun = slice(int(np.searchsorted(before, 0.0, side="right")), whole)
+        low[begun], high[begun] = low[whole], 1.0
+    return np.array([curve, low, high])
 
 
 def median_of(curve: Curve) -> float | None:

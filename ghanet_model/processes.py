@@ -21,6 +21,7 @@ from .errors import DeploymentError
 STOP_SECONDS = 8.0
 PARENT_VARIABLE = "GHANET_PARENT"  # tells a child whose end is its own
 LOG_BYTES = 20_000_000  # a log larger than this is set aside at the next start
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 FLOWER_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -31,9 +32,13 @@ FLOWER_ENVIRONMENT = {
 
 
 def flower_environment(home: Path, **extra: str) -> dict[str, str]:
-    """Environment for Flower's programs: no telemetry, no update check, our programs on PATH."""
+    """Environment for Flower's programs: no telemetry, no update check, our programs on PATH.
+
+    No proxy either, unless ``extra`` names one: they reach this machine only.
+    """
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    return {**os.environ, **FLOWER_ENVIRONMENT, "PATH": programs, "FLWR_HOME": str(home), **extra}
+    ours = {name: text for name, text in os.environ.items() if name.upper() not in PROXY_VARIABLES}
+    return {**ours, **FLOWER_ENVIRONMENT, "PATH": programs, "FLWR_HOME": str(home), **extra}
 
 
 def program(name: str) -> str:

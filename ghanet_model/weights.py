@@ -3,10 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -14,24 +13,29 @@ from safetensors.numpy import load, save
 from .change import Change, is_finite
 from .errors import WeightsError
 
+if TYPE_CHECKING:  # it takes a second, and most commands need no model
+    import torch
+
 Arrays = dict[str, NDArray[np.float32]]
 Update = Arrays | Change  # weights after training, or their change as bfloat16 words
 
 
-def weights_of(model: torch.nn.Module) -> Arrays:
+def weights_of(model: "torch.nn.Module") -> Arrays:
     """Copy a model's parameters and buffers to float32 arrays by name."""
     return {
-        name: tensor.detach().to("cpu", torch.float32).numpy().copy()
+        name: tensor.detach().float().cpu().numpy().copy()
         for name, tensor in model.state_dict().items()
     }
 
 
-def load_weights(model: torch.nn.Module, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+def load_weights(model: "torch.nn.Module", arrays: Mapping[str, NDArray[np.float32]]) -> None:
     """Put arrays into a model of the same shape.
 
     Raises:
         WeightsError: a name or shape differs, or a value is not finite.
     """
+    import torch  # noqa: PLC0415 - see above
+
     check_same_shape(arrays, weights_of(model))
     model.load_state_dict({name: torch.from_numpy(a.copy()) for name, a in arrays.items()})
 

@@ -13,10 +13,10 @@ from ghanet_model.keys import site_key_pem
 from ghanet_model.study import read_study
 
 from .config import FOLDER_VARIABLE, read_server
-from .grid import FlowerExchange
+from .grid import FlowerExchange, look_again_soon
 from .plan import plan_study
 from .progress import FAILED, Progress, Reporter, run_lock
-from .recall import run_recalls
+from .recall_delivery import run_recalls
 from .roster import read_roster
 from .run import Run
 from .stages import run_study
@@ -40,6 +40,7 @@ def main(grid: Grid, context: Context) -> None:
         reporter = Reporter(config.state, Progress(run=str(context.run_id)))
         reporter.say()
         try:
+            look_again_soon()
             exchange = FlowerExchange(grid, lambda: _names_by_key(folder))
             planned = planned_study(config)
             study = read_study(planned or folder)

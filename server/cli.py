@@ -1,6 +1,7 @@
 """``ghanet-server``: the coordinator's command. Translates arguments; the work is elsewhere."""
 
 import argparse
+import datetime as dt
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from ghanet_model.study import RELEASE_SUFFIX, read_study
 
 from . import control, progress
 from .config import SERVER_FILE, ServerConfig, read_server
+from .door_files import require_authority
+from .door_words import status_lines
 from .follow import describe, follow, report_table, sites_line
 from .members import add_member_commands, state_of
 from .plan_page import PLAN_FILE, print_plan
@@ -35,6 +38,7 @@ def init(options: argparse.Namespace) -> int:
                 f"{SERVER_FILE} exists in {options.folder}",
                 hint=f"edit {SERVER_FILE}, or choose another folder with --folder",
             )
+        require_authority(read_server(options.folder))  # an older folder may lack it
         study = refresh_invitation(options.folder)
         console.print(f"renewed invitation.json: study {study.name}, digest {study.digest[:16]}")
         _say_fingerprints(options.folder)
@@ -48,7 +52,8 @@ def init(options: argparse.Namespace) -> int:
     _say_fingerprints(options.folder)
     console.print(
         "next: edit study.yaml and gene_groups.csv, run 'ghanet-server init' again, send "
-        "invitation.json to the hospitals, enrol each with the key file it sends back"
+        "invitation.json to the hospitals, enrol each with the key file and the request that it "
+        "sends back"
     )
     return 0
 
@@ -65,6 +70,15 @@ def start(options: argparse.Namespace) -> int:
     if renew_certificate(config):
         console.print("made a new server certificate; hospitals need nothing new")
     return serve(config, console.print)
+
+
+def health(options: argparse.Namespace) -> int:
+    """Say whether 'start' goes on, answers hospitals, and certificates hold; 1 if not."""
+    from .health import health_lines  # noqa: PLC0415 - not for every command
+
+    for line in health_lines(read_server(options.folder), dt.datetime.now(dt.UTC)):
+        console.print(line)
+    return 0
 
 
 def train(options: argparse.Namespace) -> int:
@@ -239,8 +253,11 @@ def status(options: argparse.Namespace) -> int:
     ready = "serving" if ready_mark(config).exists() else "starting"
     console.print(f"server: {ready if serving else 'not running'} at {config.address}")
     console.print(f"study: {study.name}, digest {study.digest[:16]}")
+    roster = read_roster(options.folder)
+    for line in status_lines(config, roster, dt.datetime.now(dt.UTC)):
+        console.print(line)
     nodes = control.online_nodes(config) if serving else {}
-    for member in read_roster(options.folder).members:
+    for member in roster.members:
         genes = " with genes" if member.has_genes else ""
         console.print(
             f"  {member.name}: {member.role}{genes}, {state_of(member, nodes, serving=serving)}"
@@ -256,6 +273,15 @@ def status(options: argparse.Namespace) -> int:
     for line in recall_lines(config):
         console.print(line)
     return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Say what is wrong with server, keys, study and machine, and what to do; 1 if anything."""
+    from ghanet_model.doctor import tell  # noqa: PLC0415
+
+    from .doctor import examine  # noqa: PLC0415 - torch takes seconds
+
+    return tell(examine(options.folder), console.print, side="coordinator", output=options.json)
 
 
 def report(options: argparse.Namespace) -> int:
@@ -278,6 +304,7 @@ def make_parser() -> argparse.ArgumentParser:
     making.add_argument("--port", type=int, help="default: 8000")
     add_member_commands(commands)
     add_command(commands, "start", start)
+    add_command(commands, "health", health)
     planning = add_command(commands, "plan", plan)
     planning.add_argument("study", type=Path, nargs="?", help="default: study.yaml of the folder")
     privately = add_command(commands, "privacy", privacy)
@@ -285,6 +312,7 @@ def make_parser() -> argparse.ArgumentParser:
     privately.add_argument("study", type=Path, nargs="?", help="default: study.yaml of the folder")
     add_command(commands, "train", train)
     add_command(commands, "status", status)
+    add_command(commands, "doctor", doctor).add_argument("--json", help="a file; '-': only this")
     add_command(commands, "release", release)
     recalling = add_command(commands, "recall", recall)
     what = "a file, its name in releases/, or its SHA-256"

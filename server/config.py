@@ -8,6 +8,8 @@ from ghanet_model.errors import SettingsError
 from ghanet_model.settings import read_settings
 
 SERVER_FILE = "server.yaml"
+PORT_FILE = "superlink.port"  # in state/: where SuperLink listens behind the door
+AUTO, NGINX, NO_DOOR = DOORS = ("auto", "nginx", "none")
 FOLDER_VARIABLE = "GHANET_SERVER_FOLDER"
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 
@@ -20,6 +22,8 @@ class ServerConfig:
     host: str  # name or address that hospitals use, in the certificate
     port: int = 8000
     listen: str = "127.0.0.1"  # interface to listen on
+    door: str = AUTO  # what stands before SuperLink: nginx, none, or nginx where it is installed
+    inner_port: int = 0  # of SuperLink behind the door, on the loopback; 0: no door
 
     def __post_init__(self) -> None:
         """Refuse what cannot be listened on."""
@@ -30,6 +34,10 @@ class ServerConfig:
             )
         if not 0 < self.port < 65536:
             raise SettingsError(f"{SERVER_FILE}: 'port' is {self.port}", hint="use 1 to 65535")
+        if self.door not in DOORS:
+            raise SettingsError(
+                f"{SERVER_FILE}: 'door' is {self.door!r}", hint=f"use {', '.join(DOORS)}"
+            )
 
     @property
     def address(self) -> str:
@@ -39,12 +47,22 @@ class ServerConfig:
     @property
     def local_host(self) -> str:
         """Where the coordinator's own programs reach the SuperLink."""
+        return "127.0.0.1" if self.inner_port else self.own_host
+
+    @property
+    def own_host(self) -> str:
+        """Where this machine reaches the port that hospitals reach."""
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen, self.listen)  # noqa: S104
 
     @property
     def local_address(self) -> str:
         """The same with the port."""
-        return f"{_bracketed(self.local_host)}:{self.port}"
+        return f"{_bracketed(self.local_host)}:{self.local_port}"
+
+    @property
+    def local_port(self) -> int:
+        """The port there."""
+        return self.inner_port or self.port
 
     @property
     def keys(self) -> Path:
@@ -83,5 +101,13 @@ def _bracketed(host: str) -> str:
 
 
 def read_server(folder: Path) -> ServerConfig:
-    """Read server.yaml of a coordinator's folder."""
-    return read_settings(folder / SERVER_FILE, ServerConfig, folder=folder.resolve())
+    """Read server.yaml of a coordinator's folder, and where its SuperLink was started last."""
+    place, inner = folder.resolve(), _read_port(folder / "state" / PORT_FILE)
+    return read_settings(folder / SERVER_FILE, ServerConfig, folder=place, inner_port=inner)
+
+
+def _read_port(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0

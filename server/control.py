@@ -70,7 +70,7 @@ def is_serving(config: ServerConfig) -> bool:
     try:
         context = ssl.create_default_context(cafile=str(config.keys / "ca.crt"))
         with (
-            socket.create_connection((config.local_host, config.port), timeout=3) as plain,
+            socket.create_connection((config.local_host, config.local_port), timeout=3) as plain,
             context.wrap_socket(plain, server_hostname=config.local_host),
         ):
             return True

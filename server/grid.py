@@ -11,20 +11,23 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import pull_objects
+from flwr.superlink.grid import http_grid
 from numpy.typing import NDArray
 
 from ghanet_model.errors import ApprovalError, DeploymentError
 from ghanet_model.record import Record
-from ghanet_model.wire import ARRAYS, BLOB, MESSAGE_TYPES, VALUES
+from ghanet_model.wire import ARRAYS, ARRIVAL_SECONDS, BLOB, MESSAGE_TYPES, VALUES
 
 from .gate import TOO_LARGE, UNREADABLE, opened
 from .run import OnAnswer, Traffic
 
-POLL_SECONDS = 0.2
+POLL_SECONDS, LONGEST_POLL = 0.2, 2.0  # between looks at what arrived
 LOOK_SECONDS = 3.0  # between looks at who restarted and who was revoked
 INVALID_FAB = 7  # Flower's code: the hospital's launcher refused the app bundle
 NUMPY_HEADER = 1024  # bytes that Flower's form of an array has around it, at most
@@ -56,6 +59,11 @@ class Asked:
     name: str
     node: Node
     tries: int
+
+
+def look_again_soon() -> None:
+    """Let Flower's grid of this process look again soon for parts of an answer."""
+    vars(http_grid)["pull_objects"] = partial(pull_objects, initial_backoff=ARRIVAL_SECONDS)
 
 
 class FlowerExchange:
@@ -95,17 +103,25 @@ class FlowerExchange:
                 post.push(name, nodes[name], tries=1)
             else:
                 on_answer(name, "offline")
-        looked = time.monotonic()
+        began = looked = time.monotonic()
         while post.open and time.monotonic() < post.end:
             post.pull()
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
                 post.give_up(set(self.names().values()))
                 post.ask_again(self.nodes())
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause(time.monotonic() - began))
         for name in post.open:
             on_answer(name, "missing")
         return dict(post.traffic)
+
+
+def pause(waited: float) -> float:
+    """Seconds until the next look: a tenth of the wait so far.
+
+    Every look is a request per hospital; a round of hours would keep the SuperLink busy.
+    """
+    return min(LONGEST_POLL, max(POLL_SECONDS, waited / 10))
 
 
 class Post:

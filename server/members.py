@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ghanet_model.certificates import certificate_end
+from ghanet_model.certificates import WARN_DAYS, certificate_end
 from ghanet_model.commands import add_command
 from ghanet_model.files import write_atomic
 from ghanet_model.invitation import INVITATION_FILE
@@ -18,7 +18,11 @@ from ghanet_model.ledger import read_ledger
 from . import control
 from .config import ServerConfig, read_server
 from .control import Node
+from .door import has_door
+from .door_files import certify, write_certificate
+from .door_words import certificate_line, door_lines
 from .ledger import in_words, last_received, receipts, server_ledger, verified
+from .membership import Renewal
 from .membership import enrol as enrol_member
 from .membership import renew as renew_member
 from .membership import revoke as revoke_member
@@ -27,7 +31,6 @@ from .setup import refresh_invitation
 
 WIDTH, INDENT = 100, "    "  # columns of tables, and before what stands below a row
 COLUMNS = ("hospital", "role", "genes", "cases", "state", "last seen (UTC)")
-WARN_DAYS = 30  # before a certificate's end
 CERTIFICATES = {"ca.crt": "your authority", "server.crt": "the server"}
 console = Console(highlight=False, markup=False, soft_wrap=True)
 
@@ -42,6 +45,10 @@ def enrol(options: argparse.Namespace) -> int:
         cases=options.cases,
         key=options.key,
     )
+    pem = b""
+    if options.request:
+        certificate, pem = certify(config, member.name, options.request)
+        member = member.with_certificate(certificate)
     enrol_member(config, member)
     refresh_invitation(options.folder)
     genes = " with genes" if member.has_genes else ""
@@ -50,7 +57,21 @@ def enrol(options: argparse.Namespace) -> int:
         f"key {member.fingerprint}"
     )
     console.print(f"compare this fingerprint with the hospital; send it {INVITATION_FILE}")
+    _say_certificate(config, member, pem)
     return 0
+
+
+def _say_certificate(config: ServerConfig, member: Member, pem: bytes) -> None:
+    """Where its new certificate lies, or that it needs one."""
+    if pem:
+        path = write_certificate(config, member.name, pem)
+        console.print(
+            f"certificate for the door, until {member.expires[:10]}: {path}; its key, to be "
+            f"compared too: {member.door_key}"
+        )
+        console.print(f"send it; there: ghanet-client certificate {path.name}")
+    elif has_door(config):
+        console.print(certificate_line(member, dt.datetime.now(dt.UTC)))
 
 
 def roster(options: argparse.Namespace) -> int:
@@ -59,10 +80,11 @@ def roster(options: argparse.Namespace) -> int:
     serving = control.is_serving(config)
     nodes = control.online_nodes(config) if serving else {}
     found = read_roster(options.folder)
+    now = dt.datetime.now(dt.UTC)
     for line in roster_lines(found, nodes, last_received(config), serving=serving):
         console.print(line)
-    for line in certificate_lines(config, dt.datetime.now(dt.UTC)):
-        console.print(line)
+    for line in (*certificate_lines(config, now), *door_lines(config, found, now)):
+        console.print("\n".join(textwrap.wrap(line, WIDTH, subsequent_indent=INDENT)))
     return 0
 
 
@@ -130,13 +152,16 @@ def revoke(options: argparse.Namespace) -> int:
 
 
 def renew(options: argparse.Namespace) -> int:
-    """Give one hospital a new key or another number of cases; takes one back that is out."""
+    """Give one hospital a new key, certificate or number of cases; takes one back that is out."""
     key = read_key_file(options.key) if options.key else None
     config = read_server(options.folder)
-    member = renew_member(config, options.name, key=key, cases=options.cases)
+    name = read_roster(options.folder).named(options.name).name
+    certificate, pem = certify(config, name, options.request) if options.request else (None, b"")
+    member = renew_member(config, name, Renewal(key, options.cases, certificate))
     console.print(f"renewed {member.name}: {member.cases} cases at most, key {member.fingerprint}")
     if key:
         console.print("its old key is refused; compare the new fingerprint with the hospital")
+    _say_certificate(config, member, pem)
     return 0
 
 
@@ -174,6 +199,7 @@ def add_member_commands(
     adding.add_argument("--role", choices=(TRAINS, INFERS), required=True)
     adding.add_argument("--genes", action="store_true", help="train with its genes")
     adding.add_argument("--cases", type=int, help="the most that it may claim, as agreed")
+    adding.add_argument("--request", type=Path, help="door.csr that it sent: makes a certificate")
     add_command(commands, "roster", roster)
     revoking = add_command(commands, "revoke", revoke)
     revoking.add_argument("name", help="of the hospital")
@@ -182,6 +208,7 @@ def add_member_commands(
     renewing.add_argument("name", help="of the hospital")
     renewing.add_argument("key", type=Path, nargs="?", help="the new public key file it sent")
     renewing.add_argument("--cases", type=int, help="the most that it may claim from now on")
+    renewing.add_argument("--request", type=Path, help="door.csr: a certificate for the old one")
     reading = add_command(commands, "ledger", ledger)
     reading.add_argument("action", nargs="?", choices=("verify",), help="prove it whole")
     reading.add_argument("--last", type=int, default=30, help="lines to show; default: 30")

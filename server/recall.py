@@ -1,4 +1,4 @@
-"""Recall of releases: sign a notice, hand it to every hospital, never deliver that release again.
+"""Recall of releases: sign a notice, and never deliver that release again.
 
 A notice lies in releases/NAME-SHA8.recall; state/recalls.json says which hospital confirmed which
 notice, and when. No Flower and no torch here.
@@ -8,9 +8,8 @@ import json
 from pathlib import Path
 
 from ghanet_model.errors import ReleaseError
-from ghanet_model.files import sha256, write_atomic, write_json
+from ghanet_model.files import sha256, write_atomic
 from ghanet_model.ledger import RECALLED
-from ghanet_model.protocol import DeliveryAsk
 from ghanet_model.recall import (
     DIGEST,
     DIGEST_SHOWN,
@@ -20,19 +19,12 @@ from ghanet_model.recall import (
     read_recall,
 )
 from ghanet_model.study import RELEASE_SUFFIX, read_study
-from ghanet_model.wire import RECALL
 
 from .config import ServerConfig
-from .delivery import hand_over, undone_words
-from .intake import REASONS
 from .ledger import server_ledger
-from .progress import FINISHED
-from .roster import now, read_roster
-from .run import Run
-from .task import end_task
+from .roster import read_roster
 
 RECALLS_FILE = "recalls.json"
-REFUSED = {REASONS["release"]: "it refused the notice; its software may be older than recalls"}
 Told = dict[str, dict[str, str]]  # digest of a notice -> hospital -> when it confirmed it
 
 
@@ -116,43 +108,11 @@ def file_of(config: ServerConfig, digest: str) -> Path | None:
     return next((path for path in paths if sha256(path.read_bytes()) == digest), None)
 
 
-def deliver_recalls(run: Run) -> dict[str, str]:
-    """Hand every notice to every hospital that has not confirmed it; why not to others, by name.
-
-    Raises:
-        ReleaseError: a notice of this folder is damaged.
-    """
-    undone: dict[str, str] = {}
-    for notice in read_recalls(run.config):
-        done = read_told(run.config).get(notice.digest, {})
-        if all(member.name in done for member in run.roster_now().active()):
-            continue
-        ask = DeliveryAsk(run.study.digest, notice.release, notice.content, RECALL)
-        good, left_out = hand_over(run, ask, done)
-        _note(run.config, notice, good)
-        undone |= {name: REFUSED.get(why, why) for name, why in left_out.items()}
-    return undone
-
-
-def run_recalls(run: Run) -> None:
-    """Deliver notices and nothing else: what a run that ``recall`` started does."""
-    error = undone_words("recall", deliver_recalls(run))
-    end_task(run.config)
-    hint = "the next 'train', 'release' or 'recall' delivers it; or mail it" if error else ""
-    run.reporter.say(phase=FINISHED, error=error, hint=hint)
-
-
 def read_told(config: ServerConfig) -> Told:
     """Which hospital confirmed which notice."""
     path = config.state / RECALLS_FILE
     found: Told = json.loads(path.read_text()) if path.exists() else {}
     return found
-
-
-def _note(config: ServerConfig, notice: Recall, names: list[str]) -> None:
-    told = read_told(config)
-    told[notice.digest] = told.get(notice.digest, {}) | dict.fromkeys(names, now())
-    write_json(config.state / RECALLS_FILE, told)
 
 
 def known_lines(config: ServerConfig, notice: Recall) -> list[str]:

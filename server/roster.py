@@ -9,11 +9,12 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from ghanet_model.door import SiteCertificate
 from ghanet_model.errors import KeysError, SettingsError
 from ghanet_model.files import write_json
 from ghanet_model.keys import read_site_public_key, site_fingerprint
@@ -38,6 +39,10 @@ class Member:
     reason: str = ""  # why it was revoked
     left: str = ""  # since when, UTC; empty while it takes part
     former_keys: tuple[str, ...] = ()  # refused for ever, from every hospital
+    serial: str = ""  # of its certificate for the door, hexadecimal; empty: it has none
+    expires: str = ""  # when that ends, UTC
+    door_key: str = ""  # fingerprint of the key of its last certificate
+    former_serials: tuple[tuple[str, str], ...] = ()  # refused for ever; since when, UTC
 
     @property
     def trains(self) -> bool:
@@ -55,6 +60,23 @@ class Member:
         if self.revoked:
             return f"revoked since {self.revoked}" + (f" ({self.reason})" if self.reason else "")
         return f"left since {self.left}" if self.left else ""
+
+    @property
+    def without_certificate(self) -> "Member":
+        """The same hospital, its certificate refused at the door from now on."""
+        if not self.serial:
+            return self
+        former = (*self.former_serials, (self.serial, now()))
+        return replace(self, serial="", expires="", former_serials=former)
+
+    def with_certificate(self, certificate: SiteCertificate) -> "Member":
+        """The same hospital with a new certificate, the old one refused from now on."""
+        return replace(
+            self.without_certificate,
+            serial=certificate.serial,
+            expires=certificate.ends.isoformat(timespec="seconds"),
+            door_key=certificate.key,
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -201,7 +223,7 @@ def read_roster(folder: Path) -> Roster:
         return reduce(Roster.adding, map(_member, values["members"]), Roster())
     except FileNotFoundError:
         return Roster()
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, KeysError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, KeysError):
         raise SettingsError(
             f"{ROSTER_FILE}: not a roster", hint="restore it from a backup"
         ) from None
@@ -209,7 +231,9 @@ def read_roster(folder: Path) -> Roster:
 
 def _member(values: dict[str, Any]) -> Member:
     """A member as the file holds it; a damaged one is a TypeError, ValueError or KeysError."""
-    member = Member(**{**values, "former_keys": tuple(values.get("former_keys", ()))})
+    lists = {name: tuple(values.get(name, ())) for name in ("former_keys", "former_serials")}
+    lists["former_serials"] = tuple((serial, since) for serial, since in lists["former_serials"])
+    member = Member(**{**values, **lists})
     if type(member.has_genes) is not bool or type(member.cases) is not int:
         raise TypeError
     if not all(isinstance(text, str) for text in (member.revoked, member.reason, member.left)):
@@ -217,8 +241,13 @@ def _member(values: dict[str, Any]) -> Member:
     for key in (member.public_key, *member.former_keys):
         if read_site_public_key(key, where=ROSTER_FILE) != key:
             raise ValueError
-    for time in (member.enrolled, *filter(None, (member.revoked, member.left))):
+    for serial in filter(None, (member.serial, *(one for one, _ in member.former_serials))):
+        int(serial, 16)
+    times = (member.revoked, member.left, member.expires, *(t for _, t in member.former_serials))
+    for time in (member.enrolled, *filter(None, times)):
         dt.datetime.fromisoformat(time)
+    if bool(member.serial) != bool(member.expires):
+        raise ValueError
     return member
 
 

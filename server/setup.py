@@ -7,6 +7,7 @@ from ghanet_model.certificates import (
     make_server_certificate,
     server_certificate_serves,
 )
+from ghanet_model.door import AUTHORITY, make_door_authority
 from ghanet_model.errors import SettingsError
 from ghanet_model.files import write_atomic
 from ghanet_model.invitation import INVITATION_FILE, make_invitation, write_invitation
@@ -22,7 +23,8 @@ SERVER_TEMPLATE = """\
 format: 1
 host: {host}    # name or address that hospitals use to reach this server
 port: {port}
-listen: 127.0.0.1    # interface; 0.0.0.0 only behind a proxy that passes /v1/fleet/ and no more
+listen: 127.0.0.1    # interface; 0.0.0.0 for hospitals elsewhere, behind a door only
+door: auto    # nginx, which lets in hospitals with a certificate; auto: where it is installed; none
 """
 STUDY_TEMPLATE = """\
 format: 1
@@ -74,7 +76,7 @@ def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
         SettingsError: host or port cannot be used, a study that is there already is wrong, or
             there are keys, which would be lost.
     """
-    for name in ("ca.key", "release.key"):
+    for name in ("ca.key", "release.key", f"{AUTHORITY}.key"):
         if (folder / "keys" / name).exists():
             raise SettingsError(
                 f"keys/{name} exists in {folder}, but no {SERVER_FILE}",
@@ -83,6 +85,7 @@ def init_folder(folder: Path, *, host: str, port: int) -> ServerConfig:
     config = ServerConfig(folder=folder.resolve(), host=host, port=port)
     make_authority(config.keys, name=f"G-HANet consortium of {host}")
     make_server_certificate(config.keys, [host])
+    make_door_authority(config.keys, name=f"G-HANet consortium of {host}")
     make_release_key(config.keys / "release.key")
     first = {
         STUDY_FILE: STUDY_TEMPLATE.encode(),

@@ -11,7 +11,8 @@ from .panel import fix_panel
 from .privacy_plan import require_plannable
 from .private_evaluation import evaluate_privately, nothing_exact
 from .progress import FINISHED
-from .recall import deliver_recalls, recalled_words
+from .recall import recalled_words
+from .recall_delivery import deliver_recalls
 from .reference import describe_reference
 from .report import write_report
 from .rounds import train_rounds

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import engine
 import numpy as np
+import pandas as pd
 from demo.cohorts import ENCODER, WIDTH, Hospital, make_world, write_groups, write_hospital
 from local import edit
 
@@ -45,11 +46,19 @@ def write_study(folder: Path, **settings: object) -> None:
     write_groups(folder / "gene_groups.csv")
 
 
-def write_cohort(folder: Path, name: str, *, cases: int = 30, genes: bool = True) -> None:
-    """Tables and features of one hospital; a third of its cases is held out."""
+def write_cohort(
+    folder: Path, name: str, *, cases: int = 30, genes: bool = True, clinical: bool = True
+) -> None:
+    """Tables and features of one hospital; a third of its cases is held out.
+
+    Without clinical data there is no clinical model, whose fit takes a dozen exchanges.
+    """
     world = make_world(np.random.default_rng(7))
     seed = sum(name.encode())
     write_hospital(folder, Hospital(name, cases, has_genes=genes), world, seed=seed)
+    if not clinical:
+        table = pd.read_csv(folder / "clinical.csv")
+        table[["case_id", "time", "event", "split"]].to_csv(folder / "clinical.csv", index=False)
 
 
 def write_site(home: Path, **settings: object) -> Path:

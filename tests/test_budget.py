@@ -168,7 +168,8 @@ def spend():
         with spent.open("ab", buffering=0) as file:
             file.write(b".")  # the noise is drawn from here on
 
-for kill in range(100):
+kill = begun = 0
+while kill < 100 or begun <= 10:  # a busy machine begins few between kills
     child = os.fork()
     if not child:
         spend()
@@ -177,7 +178,7 @@ for kill in range(100):
     os.waitpid(child, 0)
     begun = spent.stat().st_size if spent.exists() else 0
     assert begun < len(releases(folder)) <= begun + kill + 2, kill
-print(begun)
+    kill += 1
 """
 
 
@@ -187,4 +188,3 @@ def test_killed_at_any_moment_it_never_shows_less_than_was_spent(tmp_path):
     command = [sys.executable, "-c", SPENDER, str(tmp_path), *here]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 10

@@ -386,6 +386,11 @@ def test_the_band_of_a_slide_is_the_range_over_all_models(home, capsys):
     assert f"{100 * low:.0f}% to {100 * high:.0f}%" in page
     assert "predicted survival over 60 months with its band" in page
     assert "fill-opacity: 0.22" in page
+    lines = (home / "predictions" / "slides.csv").read_text().splitlines()
+    assert lines[3].startswith("# low, high: range over the released model and those of 3 ")
+    (row,) = csv.DictReader(line for line in lines if not line.startswith("#"))
+    in_table = [float(row[f"survival_12_months_{end}"]) for end in ("low", "high")]
+    assert in_table == pytest.approx([low, high], abs=1e-6)
 
 
 def test_without_an_ensemble_there_is_no_band(home, capsys):

@@ -18,6 +18,15 @@ from ghanet_model.certificates import (
     make_server_certificate,
     server_certificate_serves,
 )
+from ghanet_model.door import (
+    door_key_fingerprint,
+    issue,
+    list_times,
+    make_door_authority,
+    make_request,
+    read_request,
+    read_site_certificate,
+)
 from ghanet_model.errors import KeysError, SettingsError
 from ghanet_model.files import read_file
 from ghanet_model.keys import (
@@ -191,6 +200,29 @@ def test_a_damaged_authority(tmp_path_factory, keys, data, name):
         (folder / file).write_bytes(keys[kind])
     (folder / name).write_bytes(data.draw(damaged((folder / name).read_bytes())))
     is_read(make_server_certificate, folder, ["localhost"])
+
+
+@FUZZ
+@given(st.data(), st.sampled_from(["door.csr", "door.crt", "door.key", "door.crl"]))
+def test_damaged_files_of_the_door(place, data, name):
+    """Request, certificate, key and list are read or refused, each reader given each of them."""
+    kinds = {"csr": "CERTIFICATE REQUEST", "crt": "CERTIFICATE", "key": "PRIVATE KEY"}
+    if not (place / "door-ca.key").exists():
+        make_door_authority(place, name="demo")
+        make_request(place, name="hospital-a")
+        request = read_request(place / "door.csr", name="hospital-a")
+        (place / "door.crt").write_bytes(issue(place, request))
+    whole = (place / name).read_bytes()
+    content = data.draw(damaged(whole))
+    if data.draw(st.booleans()):
+        content = dressed(data.draw(damaged(inside(whole))), kinds.get(name[-3:], "X509 CRL"))
+    folder = place / "damaged"
+    folder.mkdir(exist_ok=True)
+    (folder / "door.crl").write_bytes(content)
+    is_read(read_request, folder / "door.crl", name="hospital-a")
+    is_read(read_site_certificate, content, where="x")
+    is_read(door_key_fingerprint, folder / "door.crl")
+    is_read(list_times, folder)
 
 
 def test_a_compressed_point_is_no_site_key(keys):

@@ -1,5 +1,7 @@
 """The exchange on Flower's grid, with a SuperLink of thirty lines that answers as it is told."""
 
+import inspect
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.supercore.inflatable.inflatable_utils import pull_objects
 from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import http_grid
 
 import server.grid
 from ghanet_model.record import Record
 from ghanet_model.wire import ARRAYS, BLOB, ERROR, ROUND, VALUES
-from server.grid import FlowerExchange
+from server.grid import FlowerExchange, look_again_soon
 from server.run import Traffic
 
 ASK = Record({"number": 1}, {"a": np.zeros(100, np.uint16)})
@@ -30,6 +34,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1
     monkeypatch.setattr(server.grid, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(server.grid, "LOOK_SECONDS", 0.03)
+
+
+def test_parts_of_an_answer_are_looked_for_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower's grid waits as long as its constant says, a second; ours does not."""
+    monkeypatch.setattr(http_grid, "pull_objects", pull_objects)
+    assert inspect.signature(pull_objects).parameters["initial_backoff"].default == 1
+    assert len(re.findall(r"\bpull_objects\(", inspect.getsource(http_grid))) == 1
+    assert "initial_backoff" not in inspect.getsource(http_grid)
+    look_again_soon()
+    assert vars(http_grid)["pull_objects"].keywords["initial_backoff"] < 0.1
 
 
 @dataclass
@@ -191,3 +205,8 @@ def test_too_many_bytes_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None
     _, handed = ask(Link({1: [large], 2: [REPLY]}))
     assert sorted(handed) == [("site-1", "large"), ("site-2", 3)]
     assert len(decoded) == 1
+
+
+def test_a_long_wait_is_looked_at_rarely() -> None:
+    """At a tenth of the wait so far, every two seconds at last."""
+    assert [server.grid.pause(waited) for waited in (0.0, 6.0, 3600.0)] == [0.01, 0.6, 2.0]

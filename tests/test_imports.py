@@ -1,6 +1,8 @@
 """Who may import whom, read from the source with ``ast``; no module is loaded."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,8 @@ FLOWER = {
     "server/grid.py",
     "server/superlink.py",
     "client/app.py",
+    "client/doctor_key.py",
+    "client/superexec.py",
     "client/supernode.py",
 }
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -130,3 +134,14 @@ def test_what_only_looks_alike_is_not_found(tmp_path, text):
     (tmp_path / "client").mkdir()
     (tmp_path / "client" / "a.py").write_text(text)
     assert violations(tmp_path) == []
+
+
+@pytest.mark.parametrize("module", ["client.cli", "server.cli"])
+def test_a_command_starts_at_once(module: str) -> None:
+    """Nothing that takes a second is imported before it is needed: torch, pandas, Flower."""
+    slow = "{'torch', 'pandas', 'lifelines', 'matplotlib', 'opacus', 'flwr'}"
+    code = f"import sys, {module}; print(sorted({slow} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"

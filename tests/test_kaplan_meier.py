@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from lifelines.statistics import multivariate_logrank_test
 
+from ghanet_model.dyadic import spread
 from ghanet_model.errors import TrainingError
 from ghanet_model.kaplan_meier import (
     at_risk,
@@ -49,6 +50,22 @@ def test_curve_and_interval_of_any_split_are_those_of_lifelines(seed, cases):
     bounds = fitter.confidence_interval_.reindex(months, method="ffill").to_numpy()
     inside = (curve > 0) & (curve < 1)
     assert np.column_stack([low, high])[inside] == pytest.approx(bounds[inside], abs=1e-9)
+
+
+def test_part_of_a_death_makes_no_wide_interval():
+    """Ten deaths spread over 64 months: before the first whole one its own limit holds."""
+    time = np.concatenate([np.linspace(1, 60, 10), np.full(50, 100.0)])
+    tree = time_tree(time, time < 100, least=10)
+    curve, low, high = kaplan_meier_interval(tree)
+    deaths = np.concatenate([[0.0], spread(tree)[1].cumsum()[:-1]])
+    whole = int(np.argmax(deaths >= 1))
+    assert whole > 5
+    assert low[0] == high[0] == curve[0] == 1
+    assert (low[1:whole] == low[whole]).all()
+    assert (high[1:whole] == 1).all()
+    assert low[whole] > 0.85  # exp(1.96) times its log: .887
+    assert (np.diff(low[:60]) <= 0).all()
+    assert (low[:60] <= curve[:60]).all()
 
 
 @settings(max_examples=25, deadline=None)

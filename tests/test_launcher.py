@@ -45,7 +45,7 @@ def consortium() -> Iterator[LocalConsortium]:
         write_study(found.coordinator, rounds=1)
         found.init_coordinator()
         for name in SITES:
-            write_cohort(found.site(name), name)
+            write_cohort(found.site(name), name, clinical=False)
             settings = {"encoder": ENCODER, "threads": 1, "genes": "genes.csv"}
             found.join(name, role="trains", genes=True, settings=settings)
         found.start_server()
@@ -93,10 +93,9 @@ def public_python(folder: Path) -> Path:
     installed = [entry for entry in sys.path if entry.endswith("site-packages")]
     source = Path(client.__file__).parents[1]
     (packages / "ours.pth").write_text("\n".join([str(source), *installed]))
-    for name in (CLIENT, "flower-superexec", "flwr-clientapp"):
-        _, text = (HERE / name).read_text().split("\n", 1)
-        (folder / "bin" / name).write_text(f"#!{folder}/bin/python\n{text}")
-        (folder / "bin" / name).chmod(0o755)
+    _, text = (HERE / CLIENT).read_text().split("\n", 1)
+    (folder / "bin" / CLIENT).write_text(f"#!{folder}/bin/python\n{text}")
+    (folder / "bin" / CLIENT).chmod(0o755)
     return folder / "bin"
 
 
@@ -219,4 +218,4 @@ def is_superexec_of(process: Path, home: Path) -> bool:
         command = (process / "cmdline").read_bytes()
     except OSError:
         return False
-    return b"flower-superexec" in command and str(home).encode() in command
+    return b"client.superexec" in command and str(home).encode() in command

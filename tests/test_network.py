@@ -1,6 +1,7 @@
 """The network keeps the promises of its formulas: packing, order, top patches, gradients."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,8 +153,13 @@ def test_no_gradient_through_similarity():
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.sampled_from(["compact", "abmil"]))
 @settings(max_examples=15, deadline=None)
 def test_bfloat16_is_near(lengths, preset):
-    """Under bfloat16 autocast predictions differ a little, and gradients stay float32."""
-    model = new_model(small_config(preset=preset), seed=5).eval()
+    """Under bfloat16 autocast predictions differ a little, and gradients stay float32.
+
+    All patches are at the top: where two nearly tie for the last place there, rounding may choose
+    the other one, which is no small difference.
+    """
+    config = replace(small_config(preset=preset), top_ratio=1.0)
+    model = new_model(config, seed=5).eval()
     bags = [bag.half() for bag in bags_of(*lengths)]
     full = model.predict(bags)
     with torch.autocast("cpu", torch.bfloat16):

@@ -21,7 +21,7 @@ from ghanet_model.release import read_release
 
 pytestmark = pytest.mark.slow
 SITES = {"hospital-a": {}, "hospital-b": {"privacy": {"epsilon": 2.7}}, "hospital-d": {}}
-SETTINGS = {**PRIVATE, "rounds": 3, "private_steps": 150, "minimum_sites": 1, "round_minutes": 6}
+SETTINGS = {**PRIVATE, "rounds": 3, "private_steps": 60, "minimum_sites": 1, "round_minutes": 6}
 
 
 def wait_for_charge(home: Path, what: str, seconds: float = 240) -> None:

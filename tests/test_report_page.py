@@ -185,7 +185,7 @@ PLACES = [  # of numbers, and of whole parts
 
 def test_any_number_may_be_missing(twin):
     """Whatever is null in what the stages left, there is a page, well formed."""
-    for part, path in PLACES[::23]:
+    for part, path in PLACES[::71]:
         page = report_page({**twin, part: with_null(twin[part], path)})
         assert Elements(page).wrong == [], (part, path)
 

@@ -23,7 +23,8 @@ from server.finish import deliver
 from server.ledger import in_words, verified
 from server.membership import revoke
 from server.progress import read_progress
-from server.recall import deliver_recalls, recall_release, recalled_words, run_recalls
+from server.recall import recall_release, recalled_words
+from server.recall_delivery import deliver_recalls, run_recalls
 from server.setup import read_server
 from server.task import end_task, is_recall, leave_recall, planned_study, require_no_plan
 

@@ -127,7 +127,7 @@ def test_a_folder_of_slides(home, capsys):
     code, out, err = predict(home, home / "archive", capsys=capsys)
     assert (code, err) == (0, "")
     assert NOTICE in out.splitlines()
-    assert "2 slides predicted, 0 of them before" in out
+    assert "\n2 slides predicted: " in out
     lines = (home / "predictions" / "slides.csv").read_text().splitlines()
     rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
     assert lines[0] == f"# {NOTICE}"
@@ -218,7 +218,7 @@ def test_bad_slides_are_named_and_the_others_answered(home, capsys):
     broken_slides(home / "archive" / "bad", tissue_image(np.random.default_rng(1), 1024))
     code, out, err = predict(home, home / "archive", capsys=capsys)
     assert code == 1
-    assert "10 of 12 slides have no answer" in err
+    assert "no answer for 10 of 12 slides" in err
     assert out.count("refused: ") == 10
     assert "refused: blank: no tissue" in out
     assert "refused: unscaled: does not say its microns per pixel" in out
@@ -263,6 +263,14 @@ def test_what_a_release_does_not_say_is_said(home, capsys):
     page = page_of(home, "one")
     for said in (words.NO_REFERENCE, words.NO_PERFORMANCE, words.NO_PERCENTILE, words.NO_BAND):
         assert said in page
+
+
+def test_curves_that_are_withheld_say_why(home, capsys):
+    """Small numbers are the reason, and that is another one than none at all."""
+    withheld = {"hospital-a": ["low", "intermediate", "high"]}
+    write_release(home, groups={"survival": None, "withheld": withheld})
+    predict(home, home / "archive" / "one.tiff", capsys=capsys)
+    assert words.WITHHELD in page_of(home, "one")
 
 
 def test_the_report_of_a_feature_file(home, capsys):

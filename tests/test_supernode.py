@@ -2,12 +2,14 @@
 
 import inspect
 import re
+import ssl
 import subprocess
 import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
+import flwr.supernode.fleet_http_connection as fleet
 import flwr.supernode.start_client_internal as loop
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from flwr.app import (
 )
 from flwr.supercore.fab import Fab
 from flwr.supercore.object_store import ObjectStoreFactory
+from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.supernode.nodestate import NodeStateFactory
 from support import approve_as_it_is, small_bundle, write_site
 
@@ -31,6 +34,7 @@ from client.ledger import ledger_path, site_ledger
 from client.seal import FLOWER, codes, require_flower, require_let_out
 from client.supernode import LEAST_SECONDS, REASON, Patience, Question, Sealed, answer_in, guarded
 from ghanet_model.bundle import BUNDLE_FILE
+from ghanet_model.certificates import make_authority
 from ghanet_model.errors import DeploymentError, GateError
 from ghanet_model.files import sha256
 from ghanet_model.ledger import REFUSED, SENT, read_ledger
@@ -40,8 +44,10 @@ from ghanet_model.wire import ARRAYS, BLOB, ERROR, VALUES
 GUARDED = """\
 import sys, time
 from pathlib import Path
+import flwr.supernode.fleet_http_connection as fleet
 import flwr.supernode.start_client_internal as loop
 from client.supernode import guard
+flowers_own = fleet.FleetHttpClient
 names = ("http_request_response", "_verify_fab", "_push_messages")
 before = [getattr(loop, name) for name in names]
 guard(Path(sys.argv[1]))
@@ -53,6 +59,9 @@ loop.time.sleep(0.5)
 assert time.monotonic() - began < 1.5
 assert time.sleep is not loop.time.sleep
 assert loop.time.time() > 0
+assert loop.pull_objects.keywords["initial_backoff"] < 0.1
+assert fleet.FleetHttpClient is not flowers_own
+assert issubclass(fleet.FleetHttpClient, flowers_own)
 """
 
 
@@ -100,6 +109,13 @@ def test_what_is_wrapped_is_what_we_know() -> None:
     assert re.findall(r"\w+", unpacked) == [*order, "confirm_message_received"]
 
 
+def test_parts_of_a_message_are_looked_for_as_we_think() -> None:
+    """By one call, that waits as long as Flower's constant says: a second."""
+    assert inspect.signature(loop.pull_objects).parameters["initial_backoff"].default == 1
+    assert len(re.findall(r"\bpull_objects\(", inspect.getsource(loop))) == 1
+    assert "initial_backoff" not in inspect.getsource(loop)
+
+
 def test_nothing_leaves_a_supernode_by_another_way() -> None:
     """Only two functions of the loop write to the server: one confirms, one is wrapped."""
     source = inspect.getsource(loop)
@@ -109,8 +125,21 @@ def test_nothing_leaves_a_supernode_by_another_way() -> None:
 
 def test_the_launcher_guards_its_own_process(tmp_path: Path) -> None:
     """There the loop wakes early and goes through our hands; other modules keep their clock."""
+    make_authority(write_site(tmp_path) / "keys", name="consortium")
     command = [sys.executable, "-c", GUARDED, tmp_path]
     subprocess.run(command, check=True, timeout=60)
+
+
+def test_flowers_calls_are_made_with_our_tls() -> None:
+    """Flower's client takes what TLS it is given, under the name that its connection looks up."""
+    context = ssl.create_default_context()
+    own = supernode.calls_with(context).from_server_address(
+        "localhost:1", insecure=False, root_certificates=None, interceptors=[]
+    )
+    assert own._client._transport._pool._ssl_context is context
+    connecting = inspect.getsource(fleet.http_request_response)
+    assert "with FleetHttpClient.from_server_address(" in connecting
+    assert "trust_env" not in inspect.getsource(ProtobufClient.__init__)  # so HTTPS_PROXY counts
 
 
 def test_another_flower_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,13 +45,16 @@ class Hospital:
     name: str
     cases: int
     has_genes: bool
+    months: float = 30.0  # mean survival of its cases that are average
 
 
+# Of hospital-d so many cases, and so many that survive, that curves by group of risk can be told: a
+# group with fewer than ten deaths or survivors is not.
 HOSPITALS = (
     Hospital("hospital-a", 150, has_genes=True),
     Hospital("hospital-b", 120, has_genes=True),
     Hospital("hospital-c", 105, has_genes=True),
-    Hospital("hospital-d", 75, has_genes=False),
+    Hospital("hospital-d", 180, has_genes=False, months=60),
 )
 
 
@@ -111,7 +114,7 @@ def _write_tables(
     activity = rng.standard_normal((hospital.cases, len(GROUPS)))  # (cases, groups)
     stain = 0.3 * rng.standard_normal(WIDTH)
     folder.mkdir(parents=True, exist_ok=True)
-    clinical = draw_outcomes(names, activity, rng)
+    clinical = draw_outcomes(names, activity, rng, months=hospital.months)
     _add_covariates(clinical, activity, np.random.default_rng(seed + 1))
     clinical.to_csv(folder / "clinical.csv", index=False)
     if hospital.has_genes:
@@ -132,10 +135,14 @@ def _slides(
 
 
 def draw_outcomes(
-    names: list[str], activity: NDArray[np.float64], rng: np.random.Generator
+    names: list[str],
+    activity: NDArray[np.float64],
+    rng: np.random.Generator,
+    *,
+    months: float = 30.0,
 ) -> pd.DataFrame:
     """Exponential survival with a log hazard linear in the activities, uniform censoring."""
-    hazard = np.exp(1.5 * activity @ EFFECT / np.linalg.norm(EFFECT)) / 30  # per month
+    hazard = np.exp(1.5 * activity @ EFFECT / np.linalg.norm(EFFECT)) / months
     death = rng.exponential(1 / hazard)
     censored = rng.uniform(6, 90, len(names))
     held_out = np.arange(len(names)) % 3 == 2

@@ -29,14 +29,16 @@ from demo.cohorts import (
     write_groups,
     write_scaling,
 )
-from local import CLIENT, SERVER, LocalConsortium
+from local import CLIENT, HERE, SERVER, LocalConsortium
 
 from client.handcrafted import HandcraftedEncoder
 from ghanet_model.extraction import HANDCRAFTED
 from ghanet_model.files import sha256, write_json
+from server.door import find_nginx
 
 MARK = ".made-by-demo"
 SHOWN = "D0000-1"  # the slide whose report the demo ends with
+SHOWN_COLUMNS = 6  # of predictions: case, risk, group, survival at three edges; then bands
 WORKERS = str(os.cpu_count() or 1)
 # Seed and epochs were picked after a look at this demo's own held-out cases (untrained, seed 0 is
 # at a C of .67 by luck): its C-index shows that the path works, and is no result.
@@ -52,6 +54,7 @@ gene_types: [rnaseq]
 preset: compact
 rounds: 5
 local_epochs: 4
+ensemble: 3
 train_alone: true
 replicates: 200
 seed: 1
@@ -90,7 +93,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         _prepare(folder)
-        with LocalConsortium(folder, echo=True) as consortium:
+        with LocalConsortium(folder, echo=True, door=find_nginx() is not None) as consortium:
             _set_up(consortium, epsilon, share=options.share)
             _take_part(consortium)
             if epsilon is not None:
@@ -168,7 +171,13 @@ def _join(consortium: LocalConsortium, hospital: Hospital) -> None:
 
 def _take_part(consortium: LocalConsortium) -> None:
     """Start every side, train, release, and predict where there are no genes."""
-    _title("4. Every side starts; the coordinator trains")
+    if consortium.door:
+        _title("4. Every side starts, SuperLink behind a door (nginx); the coordinator trains")
+    else:
+        _title("4. Every side starts; the coordinator trains")
+        print(
+            "no door: nginx is not installed, so run control is open to this machine\n", flush=True
+        )
     consortium.start_server()
     for hospital in HOSPITALS:
         consortium.start_site(hospital.name)
@@ -210,11 +219,12 @@ def _summarise(folder: Path, *, seconds: float) -> None:
         rows = [row for row in csv.reader(file) if not row[0].startswith("#")]
     print(f"predictions of hospital-d, first of {len(rows) - 1} cases:")
     for row in rows[:4]:
-        print("  " + "  ".join(f"{cell:>18}" for cell in row))
+        print("  " + "  ".join(f"{cell:>18}" for cell in row[:SHOWN_COLUMNS]))
     page = folder / "coordinator" / "report" / "report.html"
     print(f"\nreport          {page}, to be opened in a browser\nrelease         {release}")
     slide = folder / "hospital-d" / "predictions" / f"{SHOWN}.html"
     print(f"predictions     {predictions}\none slide       {slide}, to be opened in a browser")
+    print(f"viewer          {HERE / CLIENT} view --open --folder {folder / 'hospital-d'}")
     print(f"summary         {folder / 'summary.json'}")
     print(f"{seconds:.0f} seconds")
 

@@ -1,8 +1,9 @@
-"""Which tests a worker runs: all real deployments one after the other, other files as they come.
+"""How tests are run: all real deployments one after the other, other files as they come.
 
 Two deployments at once on two cores end in timeouts.
 """
 
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -34,3 +35,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneDepl
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Deployments come first: they take longest."""
     items.sort(key=lambda item: not _is_slow(item.path))
+
+
+def pytest_configure() -> None:
+    """Ctrl-C reaches what tests start, also where a shell began the tests in the background.
+
+    Such a shell has it ignored, and what is ignored is inherited.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)

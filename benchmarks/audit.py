@@ -16,6 +16,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
 from consortium import Cases, DrawnHospital, draw_consortium
+from options import benchmark_parser
 from privacy import RECIPES
 from privacy_search import begin_worker
 from recipes import Recipe, federate
@@ -129,14 +130,9 @@ def require_targets(found: Mapping[str, Audited]) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="audit.py", description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("--quick", action="store_true", help="tiny models and a quarter of the cases")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
-    return parser
+    return benchmark_parser(
+        "audit.py", __doc__, benchmark, quick="tiny models and a quarter of the cases"
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which i
 
 from brca import FILES, Cases, read_cases
 from intervals import GENERATOR, REPLICATES, Estimate, Replicates, c_indices, comparable, draws
+from options import benchmark_parser
 from report import markdown
 
 from client.policy import Policy
@@ -211,14 +212,9 @@ def require_targets(c_index: float, difference: float) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="cox.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser("cox.py", __doc__, benchmark, quick="200 bootstraps instead of 2,000")
     add = parser.add_argument
     add("--data", type=Path, required=True, help=f"a folder with {' and '.join(FILES)}")
-    add("--quick", action="store_true", help="200 bootstraps instead of 2,000")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which i
 
 from exchange_arms import OURS, PLAIN, Measured, Plan, run_ours
 from exchange_plain import run_plain
+from options import benchmark_parser
 
 from ghanet_model.commands import run_command
 from ghanet_model.files import write_json
@@ -88,15 +89,15 @@ def missed_targets(found: Sequence[Measured]) -> list[str]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="exchange.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "exchange.py",
+        __doc__,
+        benchmark,
+        quick="compact weights, 3 nodes, 2 exchanges: does it run?",
+    )
     add = parser.add_argument
     add("--exchanges", type=int, default=4, help="of each arm, 2 at least; the first counts apart")
-    add("--quick", action="store_true", help="compact weights, 3 nodes, 2 exchanges: does it run?")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
     add("--work", type=Path, help="keep the deployments' folders here; default: a temporary folder")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
 from intervals import Estimate, draws
+from options import benchmark_parser
 from report import markdown
 
 from client.cohort import Case, require_cohort
@@ -184,7 +185,9 @@ def _row(name: str, part: Sequence[Changes]) -> list[str]:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="heat_maps.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "heat_maps.py", __doc__, benchmark, quick=f"{QUICK_DRAWS} draws in place of {DRAWS}"
+    )
     add = parser.add_argument
     add("--demo", type=Path, required=True, metavar="FOLDER", help="what 'make demo' left")
     add(
@@ -194,11 +197,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--untrained", type=int, metavar="SEED", help="a model with random weights, to compare")
     add("--seed", type=int, default=0, help="of random patches; default: 0")
-    add("--quick", action="store_true", help=f"{QUICK_DRAWS} draws in place of {DRAWS}")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

@@ -16,6 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
 from memory import peak_megabytes
+from options import benchmark_parser
 from published import published
 from report import markdown
 
@@ -251,16 +252,13 @@ def say(text: str) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="model.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "model.py", __doc__, benchmark, quick="three sizes, fewer repetitions, no large bag"
+    )
     add = parser.add_argument
     add("--threads", type=int, default=1, help="default: 1")
     add("--device", default="cpu", help="cpu, or cuda where there is a GPU; default: cpu")
     add("--repeats", type=int, default=5, help="of each size and way; default: 5")
-    add("--quick", action="store_true", help="three sizes, fewer repetitions, no large bag")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

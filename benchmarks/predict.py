@@ -22,6 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
 from memory import MEGABYTE, peak_megabytes
+from options import benchmark_parser
 from predict_made import ENCODER, Preset, make_home, write_drawn
 from report import markdown
 
@@ -263,17 +264,14 @@ def say(one: Measured) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="predict.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "predict.py", __doc__, benchmark, quick="up to 20,000 patches, one preset; about a minute"
+    )
     add = parser.add_argument
     add("--patches", type=int, nargs="+", metavar="N", help="other sizes of slides")
     add("--threads", type=int, default=1, help="of the hospital's settings; default: 1")
     add("--repeats", type=int, default=3, help="default: 3")
     add("--work", type=Path, help="folder on the disk to be measured; 1 GB; default: the system's")
-    add("--quick", action="store_true", help="up to 20,000 patches, one preset; about a minute")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

@@ -19,6 +19,7 @@ from scipy.stats import t as student
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
+from options import benchmark_parser
 from privacy_search import try_all
 from recipes import CPU, Recipe, untrained
 from report import markdown
@@ -228,16 +229,13 @@ def require_targets(costs: Mapping[str, Cost]) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="privacy.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "privacy.py", __doc__, benchmark, quick="two seeds of tiny models: to see it run"
+    )
     add = parser.add_argument
     add("--work", type=Path, required=True, help="folder of models that are done")
     add("--workers", type=int, default=2, help="processes; default: 2")
     add("--only-cost", action="store_true", help="time alone")
-    add("--quick", action="store_true", help="two seeds of tiny models: to see it run")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

@@ -20,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
+from options import benchmark_parser
 from recipes import Recipe, Tried, attempt
 from report import markdown
 
@@ -181,16 +182,18 @@ def _table(rows: Sequence[Mapping[str, Any]], arm: str, stage: Stage) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="privacy_search.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "privacy_search.py",
+        __doc__,
+        search,
+        quick="a few cells of one step, to see it run",
+        check=None,
+    )
     add = parser.add_argument
     add("--work", type=Path, required=True, help="folder of cells that are done")
     add("--arms", nargs="+", choices=list(STARTS), help="default: all")
     add("--seeds", type=int, default=len(SEEDS), help=f"default: {len(SEEDS)}")
     add("--workers", type=int, default=2, help="processes; default: 2")
-    add("--quick", action="store_true", help="a few cells of one step, to see it run")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=search)
     return parser
 
 

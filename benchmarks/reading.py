@@ -23,6 +23,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
+from options import benchmark_parser
 from report import markdown
 
 from client.bags import SiteBags
@@ -202,18 +203,19 @@ def say(text: str) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="reading.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "reading.py",
+        __doc__,
+        benchmark,
+        quick="16 slides, one epoch each way: does it run?",
+        check="exit 1 where reading from memory costs too much",
+    )
     add = parser.add_argument
     add("--slides", type=int, default=60, help="of the drawn cohort, one per case; default: 60")
     add("--folder", type=Path, help="where to write them; default: for temporary files")
     add("--precision", choices=PRECISIONS, default=FLOAT32, help="default: float32")
     add("--threads", type=int, default=2, help="default: 2")
     add("--repeats", type=int, default=3, help="epochs of each way; default: 3")
-    add("--quick", action="store_true", help="16 slides, one epoch each way: does it run?")
-    add("--check", action="store_true", help="exit 1 where reading from memory costs too much")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which is no package
 
 from memory import peak_megabytes
+from options import benchmark_parser
 from report import markdown
 from slides_made import INPUT, WIDTH, make_slide, say, write_resnet
 
@@ -259,15 +260,12 @@ def table(found: Sequence[Measured]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="slides.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "slides.py", __doc__, benchmark, quick="smaller slides, fewer patches; half a minute"
+    )
     add = parser.add_argument
     add("--work", type=Path, help="where slides are kept for the next run; default: nowhere")
     add("--repeats", type=int, default=5, help="of reading; default: 5")
-    add("--quick", action="store_true", help="smaller slides, fewer patches; half a minute")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

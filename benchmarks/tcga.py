@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # benchmarks/, which i
 from arms import Risks, cox
 from cells import Cell, prepare, read_cell, run_cells, study_of
 from hospitals import Cases, Hospital, all_cases
+from options import benchmark_parser
 from plan import WORKERS, Plan, make_plan
 from report import (
     ALONE,
@@ -158,7 +159,9 @@ def fitted_arm(plan: Plan, work: Path, name: str, folds: Folds) -> Arm:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="tcga.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "tcga.py", __doc__, benchmark, quick="one fold and seed, two rounds, three hospitals"
+    )
     add = parser.add_argument
     add("--sites", type=Path, required=True, help="a folder with one folder per hospital")
     add("--splits", type=Path, help="a folder of splits_K.csv; default: the tables' own split")
@@ -174,13 +177,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--local-epochs", type=int, help="in each round; default: by preset")
     add("--learning-rate", type=float, help="default: by preset")
     add("--workers", type=int, default=WORKERS, help="models at a time, one core each")
-    add("--quick", action="store_true", help="one fold and seed, two rounds, three hospitals")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
     add("--chance", action="store_true", help="exit 1 where an arm of slides is not at chance")
-    add("--json", type=Path, help="write all numbers to this file")
     add("--work", type=Path, help="keep cells here, and go on from there; default: temporary")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

@@ -28,6 +28,7 @@ from demo.cohorts import ARCHIVE, MPP
 from demo.slides import Stain
 from demo.tiff import write_slide
 from heat_maps import hospitals, slides_of
+from options import benchmark_parser
 from report import markdown
 
 from client.config import SiteConfig, read_site
@@ -278,14 +279,14 @@ def table(found: Sequence[Count]) -> str:
 
 def make_parser() -> argparse.ArgumentParser:
     """The few options."""
-    parser = argparse.ArgumentParser(prog="unlike_slides.py", description=__doc__.splitlines()[0])
+    parser = benchmark_parser(
+        "unlike_slides.py",
+        __doc__,
+        benchmark,
+        quick=f"{QUICK_SLIDES} slides of a kind, not {SLIDES}",
+    )
     add = parser.add_argument
     add("--demo", type=Path, required=True, metavar="FOLDER", help="what 'make demo' left")
-    add("--quick", action="store_true", help=f"{QUICK_SLIDES} slides of a kind, not {SLIDES}")
-    add("--check", action="store_true", help="exit 1 where a target is missed")
-    add("--json", type=Path, help="write all numbers to this file")
-    add("--debug", action="store_true", help="tracebacks of unexpected errors")
-    parser.set_defaults(command=benchmark)
     return parser
 
 

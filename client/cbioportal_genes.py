@@ -13,11 +13,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ghanet_model.errors import CohortError, GenesError
+from ghanet_model.page_numbers import plural
 from ghanet_model.study import StudyConfig
 
 from .cbioportal import PATIENT, SAMPLE, SYMBOL, StudyFolder
 from .delimited import letters_of
-from .table import NOT_KNOWN, Problem, Table, counted, id_rules, is_broken
+from .table import NOT_KNOWN, Problem, Table, id_rules, is_broken
 from .tables import mangled, read_table
 
 _TYPE, _BARCODE, _CLASS = "SAMPLE_TYPE", "Tumor_Sample_Barcode", "Variant_Classification"
@@ -139,9 +140,9 @@ def _read_matrix(path: Path, suffix: str, symbols: frozenset[str]) -> _Matrix:
                 if not is_good:
                     what, hint = "a value is not a finite number", "NA where nothing was measured"
                     problems.append(Problem(path.name, row, what, hint))
-    said = [f"{path.name}: {counted(len(names), 'gene')}, {counted(len(columns), 'sample')}"]
+    said = [f"{path.name}: {plural(len(names), 'gene')}, {plural(len(columns), 'sample')}"]
     if again:
-        said.append(f"{path.name}: {counted(again, 'row')} of a symbol after its first left out")
+        said.append(f"{path.name}: {plural(again, 'row')} of a symbol after its first left out")
     samples = tuple(header[i] for i in columns)
     found = (*problems, *mangled(path.name, names))
     return _Matrix(suffix, samples, genes, found, tuple(said))
@@ -182,13 +183,13 @@ def _read_mutations(path: Path, sequenced: Path | None, symbols: frozenset[str])
                 unknown += 1
             elif cells[gene].strip() in genes:
                 genes[cells[gene].strip()][place_of[cells[sample].strip()]] = 1
-    said = [f"{path.name}: {counted(len(samples), 'sample')} of cases_sequenced.txt"]
+    said = [f"{path.name}: {plural(len(samples), 'sample')} of cases_sequenced.txt"]
     if silent:
         said.append(
-            f"{path.name}: {counted(silent, 'row')} that leave the protein as it is left out"
+            f"{path.name}: {plural(silent, 'row')} that leave the protein as it is left out"
         )
     if unknown:
-        said.append(f"{path.name}: {counted(unknown, 'row')} of samples not sequenced left out")
+        said.append(f"{path.name}: {plural(unknown, 'row')} of samples not sequenced left out")
     return _Matrix("mut", samples, genes, tuple(problems), tuple(said))
 
 
@@ -229,7 +230,7 @@ def _pick(samples: Sequence[str], here: Sequence[frozenset[str]]) -> str | None:
 def _samples_said(besides: int, unlisted: int) -> list[str]:
     said = []
     if besides:
-        said.append(f"genes: {counted(besides, 'sample')} besides each case's first left out")
+        said.append(f"genes: {plural(besides, 'sample')} besides each case's first left out")
     if unlisted:
-        said.append(f"genes: {counted(unlisted, 'sample')} that no patient has left out")
+        said.append(f"genes: {plural(unlisted, 'sample')} that no patient has left out")
     return said

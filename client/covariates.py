@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ghanet_model.page_numbers import plural
+
 from .config import Columns
-from .table import NOT_KNOWN, Problem, Rule, Table, counted
+from .table import NOT_KNOWN, Problem, Rule, Table
 
 OLDEST = 120.0  # years
 SHOWN = 5  # words that are named
@@ -169,7 +171,7 @@ def _said(
     A word that is not understood is named where it has no digit and several cases have it: so it
     is no case's name, and no date.
     """
-    known = counted(int(np.isfinite(values).sum()), "case")
+    known = plural(int(np.isfinite(values).sum()), "case")
     parts = [f"{kind}: column '{column}', known of {known}"]
     if kind == "grade":
         used = {_plain(word) for word in table.text(column).unique()} & set(_GRADE_WORDS)
@@ -178,5 +180,5 @@ def _said(
         common = [word for word, cells in words.most_common() if cells > 1]
         plain = [word[:40] for word in common if not re.search(r"\d", word)]
         named = ": " + ", ".join(map(repr, plain[:SHOWN])) if plain else ""
-        parts.append(f"{counted(words.total(), 'case')} not understood, taken as unknown{named}")
+        parts.append(f"{plural(words.total(), 'case')} not understood, taken as unknown{named}")
     return "; ".join(parts)

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from ghanet_model.errors import GenesError
 from ghanet_model.genes import candidate_columns
+from ghanet_model.page_numbers import plural
 from ghanet_model.study import StudyConfig
 
-from .table import Problem, Table, counted, id_rules
+from .table import Problem, Table, id_rules
 from .tables import read_table
 
 
@@ -73,9 +74,9 @@ def align_genes(
     said = [f"genes: {len(present)} of the study's {len(candidates)} columns are in {table.name}"]
     others, without = int((~ids.isin(set(known))).sum()), int((~here).sum())
     if others:
-        said.append(f"genes: {counted(others, 'row')} of cases in no other table were left out")
+        said.append(f"genes: {plural(others, 'row')} of cases in no other table were left out")
     if without:
-        said.append(f"genes: {counted(without, 'case')} without a row have none")
+        said.append(f"genes: {plural(without, 'case')} without a row have none")
     return Genes(genes, _of_genes(problems), tuple(said))
 
 

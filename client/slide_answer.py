@@ -91,12 +91,7 @@ def answer_json(release: Release, prediction: Prediction, *, patches: int) -> di
     return {
         "format": FORMAT,
         "notice": NOTICE,
-        "release": {
-            "name": release.name,
-            "sha256": release.sha256,
-            "signed_by": release.signed_by,
-            "study": study.digest,
-        },
+        "release": release.named(),
         "encoder": {
             "name": study.encoder,
             "terms": encoder_terms(study.encoder, study.extraction),

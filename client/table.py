@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pandas.api.types import is_numeric_dtype, is_object_dtype
 
 from ghanet_model.errors import CohortError, GHANetError
+from ghanet_model.page_numbers import plural
 
 FIRST_ROW = 2  # the header is line 1
 NOT_KNOWN = frozenset(
@@ -53,7 +54,7 @@ class Table:
     @property
     def understood(self) -> str:
         """How the file was read, in words."""
-        rows = counted(len(self.frame), "row")
+        rows = plural(len(self.frame), "row")
         return f"{self.name}: {', '.join((*self.layout, rows))}"
 
     def unused(self, asked: Collection[str]) -> list[str]:
@@ -140,11 +141,6 @@ def is_broken(rules: Iterable[Rule]) -> NDArray[np.bool_]:
     """Rows where any rule holds."""
     broken: NDArray[np.bool_] = np.logical_or.reduce([m.to_numpy(bool) for m, _, _ in rules])
     return broken
-
-
-def counted(number: int, word: str) -> str:
-    """'1 row', '2 rows'."""
-    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _with_point(cell: str) -> str:

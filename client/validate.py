@@ -83,12 +83,7 @@ def _about(config: SiteConfig, release: Release) -> dict[str, Any]:
         "notice": NOTICE,
         "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "hospital": config.name,
-        "release": {
-            "name": release.name,
-            "sha256": release.sha256,
-            "signed_by": release.signed_by,
-            "study": study.digest,
-        },
+        "release": release.named(),
         "encoder": {
             "name": study.encoder,
             "terms": encoder_terms(study.encoder, study.extraction),

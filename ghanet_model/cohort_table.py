@@ -7,7 +7,7 @@ about a patient: such a number is told from ``least`` cases on.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .dyadic import nodes_of, tree_counts
 from .errors import GateError, ProtocolError
 from .kaplan_meier import MONTHS, month_of
-from .question import Shapes, Sums, require_counts, require_keys, require_large, zeros
+from .question import Shapes, Sums, WithoutParts, require_counts, require_large, zeros
 from .small_cells import without_small_cells
 from .study import StudyConfig
 from .sums import SLACK
@@ -57,20 +57,10 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
-class CohortTable:
+class CohortTable(WithoutParts):
     """The question for it."""
 
     topic: ClassVar[str] = "cohort table"
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
-        """It has no parts."""
-        require_keys(value, (), cls.topic)
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """It has no parts."""
-        return {}
 
     def shapes(self, study: StudyConfig) -> Shapes:  # noqa: ARG002
         """Cells, which of them are untold, sums and tree of ages, trees of months."""

@@ -92,22 +92,10 @@ class Scale:
         return [self.centre, self.spread]
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRisks:
-    """How the model's risks of training cases are distributed: cut-offs of risk groups."""
+class RiskTree:
+    """Half of a question about how risks are distributed."""
 
-    topic: ClassVar[str] = "training risks"
-    scale: Scale
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
-        """Read what ``to_json`` wrote."""
-        require_keys(value, ("scale",), cls.topic)
-        return cls(Scale.from_json(value["scale"], cls.topic))
-
-    def to_json(self) -> dict[str, Any]:
-        """The question as JSON."""
-        return {"scale": self.scale.to_json()}
+    __slots__ = ()
 
     def shapes(self, study: StudyConfig) -> Shapes:  # noqa: ARG002
         """A tree of risks."""
@@ -124,6 +112,24 @@ class TrainingRisks:
     def cases(self, sums: Sums) -> int:
         """All of them."""
         return int(sums["risks"].sum())
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRisks(RiskTree):
+    """How the model's risks of training cases are distributed: cut-offs of risk groups."""
+
+    topic: ClassVar[str] = "training risks"
+    scale: Scale
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
+        """Read what ``to_json`` wrote."""
+        require_keys(value, ("scale",), cls.topic)
+        return cls(Scale.from_json(value["scale"], cls.topic))
+
+    def to_json(self) -> dict[str, Any]:
+        """The question as JSON."""
+        return {"scale": self.scale.to_json()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,14 +15,15 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .errors import LedgerError
-from .files import canonical_json, sha256, sync_folder, write_atomic
+from .files import canonical_json, sync_folder, write_atomic
 from .keys import is_signed, make_release_key, sign
 from .record import Scalar
+from .signed import Signed
 
 LEDGER_FILE = "ledger.jsonl"
 GENESIS = "0" * 64  # what the first line names as the one before it
@@ -47,7 +48,7 @@ MENDED = "mended"  # a line was cut off while it was written; nothing had been s
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class Line(Signed):
     """One line of a ledger."""
 
     number: int  # from 1
@@ -56,23 +57,6 @@ class Line:
     facts: Mapping[str, Scalar]
     previous: str  # SHA-256 of the line before, as it stands in the file
     signature: str  # base64 of Ed25519 over the line without this field
-
-    @property
-    def unsigned(self) -> bytes:
-        """What the signature covers."""
-        values = asdict(self)
-        del values["signature"]
-        return canonical_json(values)
-
-    @property
-    def content(self) -> bytes:
-        """The line as it stands in the file, without its end."""
-        return canonical_json(asdict(self))
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the line, which the next one holds."""
-        return sha256(self.content)
 
 
 class Ledger:

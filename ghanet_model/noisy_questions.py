@@ -12,7 +12,7 @@ import numpy as np
 
 from .errors import ProtocolError
 from .noisy_histogram import FINE_BINS, RISK_BINS, TIME_BINS
-from .question import Shapes, Sums, numbers_of, require_keys
+from .question import Shapes, Sums, WithoutParts, numbers_of, require_keys
 from .study import StudyConfig
 
 
@@ -36,20 +36,10 @@ class _Noisy:
 
 
 @dataclass(frozen=True, slots=True)
-class NoisyRisks(_Noisy):
+class NoisyRisks(WithoutParts, _Noisy):
     """Where the model's risks of evaluated cases lie."""
 
     topic: ClassVar[str] = "noisy risks"
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
-        """Read what ``to_json`` wrote."""
-        require_keys(value, (), cls.topic)
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """The question as JSON."""
-        return {}
 
     def shapes(self, study: StudyConfig) -> Shapes:  # noqa: ARG002
         """Counts in equal bins of all that a risk can be."""

@@ -57,6 +57,23 @@ class Question(Protocol):
         """The most cases that any of the sums is over."""
 
 
+class WithoutParts:
+    """Half of a question that can be asked in one way only."""
+
+    __slots__ = ()
+    topic: ClassVar[str]
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
+        """Read the question, which has no parts; see ``Question``."""
+        require_keys(value, (), cls.topic)
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        """The question as JSON."""
+        return {}
+
+
 def add_sums(parts: Iterable[Sums]) -> Sums:
     """The sums of several hospitals together."""
     return reduce(lambda a, b: {name: a[name] + b[name] for name in a}, parts)

@@ -10,13 +10,14 @@ import datetime as dt
 import errno
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import KeysError, ReleaseError
-from .files import canonical_json, read_file, sha256
+from .files import read_file
 from .keys import is_signed, sign
 from .settings import FORMAT
+from .signed import Signed
 from .study import NAME, RELEASE_SUFFIX
 
 RECALL_SUFFIX = ".recall"
@@ -28,7 +29,7 @@ DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00")
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class Recall(Signed):
     """A release that is not to be used any more."""
 
     release: str  # its name
@@ -37,23 +38,6 @@ class Recall:
     date: str  # UTC, ISO 8601
     signature: str  # base64 of Ed25519 over the notice without this field
     format: int = FORMAT
-
-    @property
-    def unsigned(self) -> bytes:
-        """What the signature covers."""
-        values = asdict(self)
-        del values["signature"]
-        return canonical_json(values)
-
-    @property
-    def content(self) -> bytes:
-        """The whole file."""
-        return canonical_json(asdict(self))
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the file, by which its delivery is confirmed."""
-        return sha256(self.content)
 
     @property
     def since(self) -> str:

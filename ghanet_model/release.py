@@ -56,6 +56,15 @@ class Release:
     weights: Arrays
     ensemble: Mapping[int, Arrays] = field(default_factory=dict)  # weights of other rounds
 
+    def named(self) -> dict[str, str]:
+        """Which release it is, as answers say it."""
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "signed_by": self.signed_by,
+            "study": self.study.digest,
+        }
+
     def risk_group(self, risk: float) -> str:
         """low, intermediate or high, by the cut-offs that training set."""
         low, high = self.risk_cutoffs

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .cox import Linear
-from .dyadic import nodes_of
 from .errors import ProtocolError
-from .evaluation import FITTED, QUANTILE_LEAVES
-from .question import Shapes, Sums, require_counts, require_keys, require_large
+from .evaluation import FITTED, RiskTree
+from .question import Shapes, Sums, WithoutParts, require_counts, require_keys, require_large
 from .study import StudyConfig
 from .sums import SLACK
 
@@ -24,20 +23,10 @@ LEAST_R = 0.2  # a group whose interval is not above it is not to be read
 
 
 @dataclass(frozen=True, slots=True)
-class GeneActivity:
+class GeneActivity(WithoutParts):
     """Predicted and measured activity of each gene group, on held-out cases with genes."""
 
     topic: ClassVar[str] = "gene activity"
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
-        """It has no parts."""
-        require_keys(value, (), cls.topic)
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """It has no parts."""
-        return {}
 
     def shapes(self, study: StudyConfig) -> Shapes:
         """For each group: cases, hospitals, sums of squares and products around the means."""
@@ -120,7 +109,7 @@ def _correlation(sums: Sums, group: int) -> Correlation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArmRisks:
+class ArmRisks(RiskTree):
     """How an arm's risks are distributed over the cases that it was fitted to."""
 
     topic: ClassVar[str] = "arm risks"
@@ -144,19 +133,3 @@ class ArmRisks:
     def spread(self) -> float:
         """What a risk is divided by on the grid: as if its covariates were independent."""
         return float(np.sqrt((self.at.beta**2).sum())) or 1.0
-
-    def shapes(self, study: StudyConfig) -> Shapes:  # noqa: ARG002
-        """A tree of risks."""
-        return {"risks": (nodes_of(QUANTILE_LEAVES),)}
-
-    def require_possible(self, sums: Sums, study: StudyConfig) -> None:  # noqa: ARG002
-        """Counts."""
-        require_counts(sums, sums)
-
-    def require_enough(self, sums: Sums, least: int) -> None:
-        """No small cell."""
-        require_large(sums, sums, least)
-
-    def cases(self, sums: Sums) -> int:
-        """All of them."""
-        return int(sums["risks"].sum())

@@ -7,13 +7,13 @@ or features that were normalised in another way, leave nothing in common.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ProtocolError
-from .question import Shapes, Sums, require_counts, require_keys, require_large
+from .question import Shapes, Sums, WithoutParts, require_counts, require_large
 from .study import StudyConfig
 from .sums import SLACK
 
@@ -22,20 +22,10 @@ Vector = NDArray[np.float64]  # (D,)
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureSignature:
+class FeatureSignature(WithoutParts):
     """The question for sums over cases of the mean of each one's patches."""
 
     topic: ClassVar[str] = "features"
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
-        """It has no parts."""
-        require_keys(value, (), cls.topic)
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """It has no parts."""
-        return {}
 
     def shapes(self, study: StudyConfig) -> Shapes:
         """Two numbers per dimension; numbers of cases and of patches."""

@@ -7,7 +7,15 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from .errors import ProtocolError
-from .question import Shapes, Sums, numbers_of, require_counts, require_keys, require_large
+from .question import (
+    Shapes,
+    Sums,
+    WithoutParts,
+    numbers_of,
+    require_counts,
+    require_keys,
+    require_large,
+)
 from .slide_reference import DISTANCES, MOST_DEVIATION, PLACES, Moments, Shape, is_positive
 from .study import StudyConfig
 from .sums import SLACK
@@ -16,20 +24,10 @@ MOST_LOG = 50.0  # no log distance is larger
 
 
 @dataclass(frozen=True, slots=True)
-class SlideMoments:
+class SlideMoments(WithoutParts):
     """Sums over training cases of mean and deviation of each one's patches, and their squares."""
 
     topic: ClassVar[str] = "slide moments"
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any], study: StudyConfig) -> Self:  # noqa: ARG003
-        """It has no parts."""
-        require_keys(value, (), cls.topic)
-        return cls()
-
-    def to_json(self) -> dict[str, Any]:
-        """It has no parts."""
-        return {}
 
     def shapes(self, study: StudyConfig) -> Shapes:
         """Two numbers for each of a slide's."""

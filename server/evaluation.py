@@ -54,20 +54,24 @@ def evaluate(
         panel: of its genes.
         training_risk: sums of the model's risk over training cases.
     """
-    path = run.config.state / EVALUATION_FILE
     found = read_evaluation(run)
     if found is not None:
         return found
+    run, members, model = begin(run, checkpoint, panel)
+    evaluated = _evaluate(run, members, model, training_risk)
+    result = {"study": run.study.digest, **evaluation_json(run.study, evaluated)}
+    write_json(run.config.state / EVALUATION_FILE, result)
+    return result
+
+
+def begin(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> tuple[Run, list[Member], Model]:
+    """The run as it is now, the hospitals that can be asked, and the model they are asked about."""
     run = refreshed(run)
     run.reporter.say(phase=progress.EVALUATION)
     online = run.exchange.online()
     members = [member for member in run.roster.active() if member.name in online]
     weights = checkpoint.weights
-    model = Model(fingerprint_of(weights), json.dumps(panel.to_json()), weights)
-    evaluated = _evaluate(run, members, model, training_risk)
-    result = {"study": run.study.digest, **evaluation_json(run.study, evaluated)}
-    write_json(path, result)
-    return result
+    return run, members, Model(fingerprint_of(weights), json.dumps(panel.to_json()), weights)
 
 
 def read_evaluation(run: Run) -> dict[str, Any] | None:

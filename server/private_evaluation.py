@@ -3,7 +3,6 @@
 Nothing else is asked about cases, so no other number of a private study is known to anybody.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -25,15 +24,13 @@ from ghanet_model.noisy_histogram import (
 from ghanet_model.noisy_questions import NoisyOutcomes, NoisyRisks, risk_range
 from ghanet_model.privacy import histogram_charge
 from ghanet_model.question import Sums, add_sums
-from ghanet_model.weights import fingerprint_of
 
-from . import progress
 from .checkpoint import Checkpoint, SiteRound
-from .evaluation import EVALUATION_FILE, read_evaluation
+from .evaluation import EVALUATION_FILE, begin, read_evaluation
 from .finish import FinalEvaluation
 from .rounds import FINAL_FILE
-from .run import Run, refreshed
-from .statistics import Model, ask_sums
+from .run import Run
+from .statistics import ask_sums
 
 GROUPS = ("low", "intermediate", "high")  # of risk, a third of the cases each
 MOST_DEVIATION = 0.15  # of C; beyond, its interval would hold chance and perfection
@@ -53,12 +50,7 @@ def evaluate_privately(run: Run, checkpoint: Checkpoint, panel: GenePanel) -> di
     found = read_evaluation(run)
     if found is not None:
         return found
-    run = refreshed(run)
-    run.reporter.say(phase=progress.EVALUATION)
-    online = run.exchange.online()
-    members = [member for member in run.roster.active() if member.name in online]
-    weights = checkpoint.weights
-    model = Model(fingerprint_of(weights), json.dumps(panel.to_json()), weights)
+    run, members, model = begin(run, checkpoint, panel)
     risks = ask_sums(run, NoisyRisks(), members, model=model)
     edges = _edges(run, [sums["risks"] for sums in risks.good.values()])
     outcomes = ask_sums(run, NoisyOutcomes(tuple(edges.tolist())), members, model=model)

@@ -4,7 +4,7 @@ Hospitals tell risks as trees (see ``dyadic``): so many cases in this box, where
 So a share of cases with a lower risk has two bounds, and both are told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +51,25 @@ def shares_below(boxes: Sequence[Sequence[float]], risk: float) -> tuple[float, 
     surely = sum(cases for _, high, cases in boxes if high <= risk)
     perhaps = sum(cases for low, _, cases in boxes if low < risk)
     return surely / total, perhaps / total
+
+
+def risk_at(boxes: Sequence[Sequence[float]], share: float) -> tuple[float, float]:
+    """Between which risks a percentile lies: that of the boxes' lower ends, and of their upper.
+
+    >>> risk_at([(0.0, 1.0, 30), (1.0, 2.0, 10), (0.0, 4.0, 10)], 0.5)
+    (0.0, 1.0)
+    """
+    total = sum(cases for _, _, cases in boxes)
+    low, high = (
+        next(end for end, cases in _rising(boxes, place) if cases >= share * total)
+        for place in (0, 1)
+    )
+    return low, high
+
+
+def _rising(boxes: Sequence[Sequence[float]], place: int) -> Iterator[tuple[float, float]]:
+    """Ends of boxes from the lowest on, with the cases up to there."""
+    so_far = 0.0
+    for box in sorted(boxes, key=lambda box: box[place]):
+        so_far += box[2]
+        yield box[place], so_far

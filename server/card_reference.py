@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ghanet_model.page_numbers import part
+from ghanet_model.percentile import OPEN, risk_at
 
 from .tripod_told import with_interval
 
@@ -39,7 +40,7 @@ def reference(found: Found) -> str:
     """Usual risks, gene groups, usual slides and Cox models, as far as they are there."""
     parts = (
         "## What a slide's answer is held against",
-        _risks(found.get("risk_quantiles") or ()),
+        _risks(found.get("risk_boxes") or ()),
         _gene_groups(found.get("gene_groups") or ()),
         _features(found.get("features")),
         _cox(found.get("cox") or {}),
@@ -47,11 +48,21 @@ def reference(found: Found) -> str:
     return "\n\n".join(parts)
 
 
-def _risks(quantiles: Sequence[float]) -> str:
-    if len(quantiles) < max(SHOWN):
+def _risks(boxes: Sequence[Sequence[float]]) -> str:
+    """Each percentile between two risks: hospitals tell cases by boxes."""
+    if not boxes:
         return "Percentiles of the training cases' risk: not reported."
-    rows = ", ".join(f"{quantiles[share - 1]:.3f} ({share}%)" for share in SHOWN)
-    return f"Percentiles of the training cases' risk: {rows}."
+    rows = "; ".join(f"{share}% {_between(*risk_at(boxes, share / 100))}" for share in SHOWN)
+    return f"Percentiles of the training cases' risk, by boxes of cases: {rows}."
+
+
+def _between(low: float, high: float) -> str:
+    """In words; a box may have no end."""
+    if low == -OPEN and high == OPEN:
+        return "anywhere"
+    if low == -OPEN:
+        return f"below {high:.3f}"
+    return f"above {low:.3f}" if high == OPEN else f"{low:.3f} to {high:.3f}"
 
 
 def _gene_groups(groups: Sequence[Found]) -> str:

@@ -262,13 +262,13 @@ def output(study: StudyConfig, manifest: Found) -> Told:
     """Item 15."""
     low, high = manifest["risk_cutoffs"]
     of = "evaluated cases, from noisy counts" if manifest.get("noisy") else "training cases"
-    percentile = part(manifest, "reference", "risk_quantiles")
+    percentile = part(manifest, "reference", "risk_boxes")
     band = part(manifest, "ensemble", "rounds") or []
     return Told(
         f"Hazards by time bin, survival at {edges(study)} months, a risk, and a group: low below "
         f"{low:.4f}, high from {high:.4f}, the tertiles of {of}; chosen to split cases alike, not "
         "by a clinical need."
-        + " A percentile among training cases." * bool(percentile)
+        + " A percentile among training cases, between two bounds." * bool(percentile)
         + f" Beside survival, what models of {len(band)} other rounds say." * bool(band)
     )
 

@@ -12,6 +12,7 @@ from support import write_cohort, write_study
 import client.cli
 from ghanet_model.errors import DeploymentError
 from ghanet_model.release import Release, read_release
+from server.card import model_card
 from server.progress import FINISHED, read_progress
 from server.recall import recall_release
 from server.setup import read_server
@@ -66,6 +67,14 @@ def test_a_study_ends_with_its_release_at_every_hospital(done: Path) -> None:
         content,
         content,
     ]
+
+
+def test_the_model_card_tells_usual_risks(done: Path) -> None:
+    """By the boxes that a real study's manifest holds."""
+    release = release_of(done)
+    assert release.manifest["reference"]["risk_boxes"]
+    card = model_card(release.study, release.manifest)
+    assert "Percentiles of the training cases' risk, by boxes of cases: 5% " in card
 
 
 def test_a_study_that_is_done_changes_nothing(done: Path) -> None:

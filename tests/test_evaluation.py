@@ -14,7 +14,7 @@ from client.predictions import EVALUATION, TRAINING, chosen
 from ghanet_model.cox import Linear, linear_risk
 from ghanet_model.metrics import concordance
 from ghanet_model.network import new_model
-from ghanet_model.percentile import shares_below
+from ghanet_model.percentile import risk_at, shares_below
 from ghanet_model.release import model_config
 from ghanet_model.reliability import LEAST_R
 from ghanet_model.slide_reference import SlideReference, unusual
@@ -160,6 +160,9 @@ def test_usual_risks_are_those_of_training_cases(finished) -> None:
     for risk in (*risks, min(risks) - 1, max(risks) + 1):
         low, high = shares_below(boxes, risk)
         assert low - 1e-9 <= np.mean(np.array(risks) < risk - 1e-6) <= high + 1e-9
+    for share in (0.05, 0.5, 0.95):
+        low, high = risk_at(boxes, share)
+        assert low - 1e-6 <= np.quantile(risks, share, method="inverted_cdf") <= high + 1e-6
 
 
 def test_slides_of_the_same_hospitals_are_usual_and_others_are_not(finished, reference) -> None:

@@ -14,6 +14,7 @@ from ghanet_model.errors import SettingsError
 from ghanet_model.genes import GenePanel, candidate_columns, candidate_groups
 from ghanet_model.keys import make_release_key, make_site_key
 from ghanet_model.network import new_model
+from ghanet_model.percentile import OPEN
 from ghanet_model.release import model_config, read_release
 from ghanet_model.weights import weights_of
 from server.card import model_card
@@ -35,7 +36,7 @@ NUMBERS = [  # of Collins et al., BMJ 2024;385:e078378
 ]
 STUDY = dataclasses.replace(example_run.STUDY, preset="compact", feature_width=8)
 REFERENCE = {
-    "risk_quantiles": [-3 + share / 50 for share in range(1, 100)],
+    "risk_boxes": [[-OPEN, -2.5, 20], [-2.5, -1.5, 60], [-1.5, OPEN, 20]],
     "gene_groups": [
         {"name": "oncogenes", "r": 0.412, "low": 0.21, "high": 0.581, "cases": 77},
         {"name": "cytokines", "r": None, "low": None, "high": None, "cases": 0},
@@ -163,7 +164,9 @@ def test_calibration_and_reference_are_printed(made: tuple[dict, str]):
     assert "| 12 | low | 64 | 0.919 | 0.910 (0.820 to 0.990) |" in card
     assert "| oncogenes | 0.412 (0.210 to 0.581) | 77 |" in card
     assert "| cytokines | not estimable | - |" in card
-    assert "-2.000 (50%)" in card
+    assert "boxes of cases: 5% below -2.500; 25% -2.500 to -1.500; 50%" in card
+    assert "; 95% above -1.500." in card
+    assert "A percentile among training cases" in card
     assert "| clinical | age | 68.200 | 10.400 | 0.322 |" in card
     bare = model_card(STUDY, MANIFEST)
     for what in ("Calibration:", "gene groups follows the measured one:", "training cases' risk:"):

@@ -75,8 +75,8 @@ def require_clinical(release: Release) -> Mapping[str, Any]:
 def side_by_side(release: Release, patient: Patient, risk: float) -> list[dict[str, Any]]:
     """What the slide alone, the clinical model and both together say.
 
-    Each as a share of training cases with a lower risk, between two bounds; the clinical ones as
-    a hazard ratio too, against a patient at the mean of the training cases.
+    Each as a share of the cases that it was fitted to with a lower risk, between two bounds; the
+    clinical ones as a hazard ratio too, against a patient at the mean of these.
 
     Args:
         release: verified.

@@ -8,21 +8,21 @@ import pwd
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
-
+from ghanet_model.certificates import MOST_BYTES
 from ghanet_model.doctor import Finding, expiry, fail, ok, private_files, warn, writable
-from ghanet_model.door import CERTIFICATE_FILE, KEY_FILE, REQUEST_FILE
-from ghanet_model.errors import FeaturesError
+from ghanet_model.door import (
+    CERTIFICATE_FILE,
+    KEY_FILE,
+    REQUEST_FILE,
+    door_key_fingerprint,
+    read_site_certificate,
+)
+from ghanet_model.errors import FeaturesError, KeysError
 from ghanet_model.files import read_file
 from ghanet_model.invitation import CA_FILE
 from ghanet_model.study import StudyConfig
 
-from .app_user import account_of, require_separate
+from .app_user import PUBLIC, account_of, require_separate
 from .approval import SOFTWARE, present, read_approval
 from .changes import plain, software_words
 from .cohort import Cohort, read_cohort
@@ -31,10 +31,8 @@ from .features import FeatureFacts, describe_features, find_features, require_fi
 from .seal import require_flower
 
 SAMPLE = 500  # feature files of which the head is read
-MOST_BYTES = 100_000  # of a key or certificate
 FOLDER, KEYS, APPROVAL, VERSIONS = "folder", "keys", "approval", "software"
 TABLES, FEATURES, APP_USER, DOOR = "tables", "features", "app user", "door certificate"
-PUBLIC = (".pub", ".crt", ".csr")  # in keys/: what may be read by anybody
 
 
 def folder(config: SiteConfig) -> Iterator[Finding]:
@@ -202,13 +200,12 @@ def door_certificate(config: SiteConfig) -> Iterator[Finding]:
         yield ok(DOOR, f"none: needed where the coordinator has a door, for keys/{REQUEST_FILE}")
         return
     try:
-        found = x509.load_pem_x509_certificate(read_file(place, most=MOST_BYTES))
-        private = load_pem_private_key(read_file(key, most=MOST_BYTES), password=None)
-    except (OSError, ValueError, TypeError):
+        found = read_site_certificate(read_file(place, most=MOST_BYTES), where=f"keys/{place.name}")
+        is_of_key = found.key == door_key_fingerprint(key)
+    except (OSError, KeysError):
         yield fail(DOOR, "keys/door.crt or keys/door.key is missing or unreadable", to_do)
         return
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if found.public_key().public_bytes(*form) != private.public_key().public_bytes(*form):
+    if not is_of_key:
         yield fail(DOOR, "keys/door.crt is not of the key keys/door.key", to_do)
         return
-    yield expiry(DOOR, found.not_valid_after_utc, to_do, whose="this hospital's certificate")
+    yield expiry(DOOR, found.ends, to_do, whose="this hospital's certificate")

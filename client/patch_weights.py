@@ -17,11 +17,11 @@ from ghanet_model.files import read_file, write_atomic
 from ghanet_model.weights import metadata_of
 
 from .feature_file import MOST_PATCHES
-from .places import PIXELS, read_places
+from .places import PIXELS, Places, read_places
 
 SUFFIX = ".weights.safetensors"
 _BYTES = MOST_PATCHES * 3 * 8 + 65_536
-_AGAIN = "run 'ghanet-client predict' on this slide again"
+_AGAIN = "run 'ghanet-client predict' on this slide again; features without places have none"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,13 +61,21 @@ def keep_patch_weights(
     path: Path, features: Path, weights: NDArray[np.float64], *, made_of: str
 ) -> None:
     """Write weights (N,) beside an answer; no file where the features know no places in pixels."""
+    places = pixel_places(features)
+    if places is None or places.side is None:
+        path.unlink(missing_ok=True)
+        return
+    kept = PatchWeights(places.coords, weights, places.side, places.level0_mpp, made_of)
+    write_patch_weights(path, kept)
+
+
+def pixel_places(features: Path) -> Places | None:
+    """Where patches lie in pixels of level 0, and their side; None: the file does not say."""
     try:
         places = read_places(features, where="features")
     except FeaturesError:
-        return
-    if places.unit == PIXELS and places.side:
-        kept = PatchWeights(places.coords, weights, places.side, places.level0_mpp, made_of)
-        write_patch_weights(path, kept)
+        return None
+    return places if places.unit == PIXELS and places.side else None
 
 
 def write_patch_weights(path: Path, kept: PatchWeights) -> None:

@@ -110,7 +110,7 @@ def _predict(site: Site, model: Network, which: str) -> NDArray[np.float64]:
     with read_ahead(bags) as coming:
         rows = [model.predict([bag.features.to(device)]).hazards[0] for bag in coming]
     empty = torch.zeros((0, site.study.time_bins))
-    return (torch.stack(rows) if rows else empty).double().cpu().numpy()
+    return (torch.stack(rows) if rows else empty).cpu().double().numpy()
 
 
 def _bags(site: Site, which: str) -> SiteBags:

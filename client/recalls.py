@@ -60,7 +60,7 @@ def require_not_recalled(folder: Path, release: Release) -> None:
         LedgerError: the ledger cannot be read.
     """
     path, label = _place_of(folder, release.sha256), label_of(release.name, release.sha256)
-    if path.exists() or path.is_symlink():
+    if _is_there(path):
         try:
             notice = read_recall(path, public_pem=release_key(folder))
         except ReleaseError:
@@ -73,6 +73,20 @@ def require_not_recalled(folder: Path, release: Release) -> None:
             f"{label} was recalled, as the ledger says; the notice {RECALLS / path.name} is gone",
             hint=HINT,
         )
+
+
+def is_recalled(folder: Path, digest: str) -> bool:
+    """Whether a release must not be used: its notice is in place, or the ledger knows of it.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    return _is_there(_place_of(folder, digest)) or _ledger_knows(folder, digest)
+
+
+def _is_there(path: Path) -> bool:
+    """A link that leads nowhere is there too."""
+    return path.exists() or path.is_symlink()
 
 
 def _place_of(folder: Path, digest: str) -> Path:

@@ -125,7 +125,7 @@ def _predicted(site: Site, ask: StatisticsAsk, rows: list[int]) -> Numbers:
     with read_ahead(Watched(bags, site.require_wanted)) as coming:
         for bag in coming:
             genes = model.predict([bag.features.to(device)]).genes
-            found.append([float(group[0].double().mean()) for group in genes])
+            found.append([float(group[0].cpu().double().mean()) for group in genes])
     return np.array(found, np.float64).reshape(len(rows), -1)
 
 

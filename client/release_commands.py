@@ -57,7 +57,7 @@ def validate(options: argparse.Namespace) -> int:
     release = find_release(config, options.release)
     with _progress() as progress:
         found = validate_release(config, release, everybody=options.all, progress=progress)
-    for line in (*validation_lines(found), *kept_lines(found)):
+    for line in (*validation_lines(found), *kept_lines(found, config.folder)):
         console.print(line)
     return 0
 

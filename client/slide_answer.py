@@ -78,8 +78,8 @@ class Answering:
 
 def patch_weights(prediction: Prediction) -> NDArray[np.float64]:
     """How much of what is pooled comes from each patch (N,), over all gene groups; adds up to 1."""
-    weights = prediction.patch_weights[0].double().mean(dim=0)
-    return np.asarray((weights / weights.sum()).cpu().numpy(), np.float64)
+    weights = prediction.patch_weights[0].cpu().double().mean(dim=0)
+    return np.asarray((weights / weights.sum()).numpy(), np.float64)
 
 
 def answer_json(release: Release, prediction: Prediction, *, patches: int) -> dict[str, Any]:

@@ -123,7 +123,8 @@ def _walk(folder: Path, notes: list[str]) -> Iterator[Path]:
     seen: set[tuple[int, int]] = set()
 
     def unread(error: OSError) -> None:
-        notes.append(f"a folder cannot be read ({str(error.strerror).lower()}): {error.filename!r}")
+        place = Path(error.filename).relative_to(folder)
+        notes.append(f"a folder cannot be read ({str(error.strerror).lower()}): {str(place)!r}")
 
     for place, below, names in os.walk(folder, followlinks=True, onerror=unread):
         facts = Path(place).stat()

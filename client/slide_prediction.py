@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ghanet_model.errors import FeaturesError, SlideError
+from ghanet_model.errors import FeaturesError, SlideError, WeightsError
 from ghanet_model.files import canonical_json, sha256, write_atomic
 from ghanet_model.release import Release
 
@@ -26,8 +26,8 @@ from .extract import Job, extract, is_done
 from .feature_writer import Maker
 from .features import read_features
 from .geojson import HIGH, LOW, Square, geojson
-from .patch_weights import SUFFIX, keep_patch_weights
-from .places import PIXELS, read_places
+from .patch_weights import SUFFIX, keep_patch_weights, pixel_places, read_patch_weights
+from .places import read_places
 from .predict import require_encoder
 from .slide_answer import FORMAT, Answering, Shown
 from .slide_check import the_file
@@ -154,6 +154,7 @@ def _answer(predictor: Predictor, slide: ListedSlide, maker: Maker | None) -> An
         features = path if maker is None or _is_features(slide) else _made(predictor, slide, maker)
         return _answer_of(predictor, slide.name, path, features)
     except (SlideError, FeaturesError) as error:
+        _remove_answer(predictor.output, slide.name)
         return Answered(slide.name, refused=str(error), hint=error.hint)
 
 
@@ -173,7 +174,7 @@ def _answer_of(predictor: Predictor, name: str, path: Path, features: Path) -> A
     made_of = sha256(canonical_json([FORMAT, SUFFIX, release.sha256, digest, *mark]))
     target = predictor.output / f"{name}.json"
     kept = _read(target)
-    if kept.get("made_of") == made_of:
+    if kept.get("made_of") == made_of and _is_whole(predictor, name, features, made_of=made_of):
         return _answered(name, kept, again=True)
     study = release.study
     bag = read_features(
@@ -203,6 +204,24 @@ def _answer_of(predictor: Predictor, name: str, path: Path, features: Path) -> A
     return _answered(name, values)
 
 
+def _is_whole(predictor: Predictor, name: str, features: Path, *, made_of: str) -> bool:
+    """Whether what lies beside an answer is still there, and its weights can be read."""
+    beside = (predictor.output / f"{name}{end}" for end in (".geojson", ".html"))
+    if not all(path.is_file() for path in beside):
+        return False
+    try:
+        read_patch_weights(predictor.output / f"{name}{SUFFIX}", made_of=made_of)
+    except WeightsError:
+        return pixel_places(features) is None
+    return True
+
+
+def _remove_answer(output: Path, name: str) -> None:
+    """An answer of before was of another file of this name."""
+    for end in (".json", ".html", ".geojson", SUFFIX):
+        (output / f"{name}{end}").unlink(missing_ok=True)
+
+
 def _looked_at(
     path: Path, features: Path, weights: NDArray[np.float64]
 ) -> tuple[dict[str, Any], Pictures]:
@@ -230,11 +249,8 @@ def _mpp_from(features: Path) -> str:
 
 def _squares(path: Path, features: Path, weights: NDArray[np.float64]) -> list[Square]:
     """Patches of the highest and of the lowest weight; none where the file knows no places."""
-    try:
-        places = read_places(features, where="features")
-    except FeaturesError:
-        return []
-    if places.unit != PIXELS or not places.side:
+    places = pixel_places(features)
+    if places is None or places.side is None:
         return []
     corners = places.coords - _origin(path)
     order = np.argsort(weights, kind="stable")

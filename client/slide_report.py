@@ -18,6 +18,7 @@ from ghanet_model.page_html import (
     section,
     table,
     tag,
+    tile,
 )
 from ghanet_model.page_numbers import between, count, number, part
 from ghanet_model.page_survival import survival
@@ -121,22 +122,12 @@ def _tiles(answer: Values, release: Release) -> Iterator[Html]:
     percentile = _percentile(answer["shares_below"])
     yield tag(
         "div",
-        _tile("group of risk", answer["risk_group"], f"risk {number(answer['risk'])}"),
-        _tile("percentile", percentile, "among training cases") if percentile else "",
+        tile("group of risk", answer["risk_group"], f"risk {number(answer['risk'])}"),
+        tile("percentile", percentile, "among training cases") if percentile else "",
         class_="tiles",
     )
     yield note(words.CUTOFFS.format(low=number(low, 2), high=number(high, 2)))
     yield note(words.PERCENTILE if percentile else words.NO_PERCENTILE)
-
-
-def _tile(name: str, value: str, limits: str) -> Html:
-    return tag(
-        "div",
-        tag("span", name, class_="name"),
-        tag("span", value, class_="value"),
-        tag("span", limits, class_="limits"),
-        class_="tile",
-    )
 
 
 def _percentile(shares: Sequence[float] | None) -> str:
@@ -170,7 +161,9 @@ def _reference(answer: Values, manifest: Values) -> Iterator[Html]:
         yield later(words.WITHHELD if groups.get("withheld") else words.NO_REFERENCE)
         return
     hospitals = ", ".join(part(groups, "hospitals") or ["the hospitals"])
-    said = words.REFERENCE.format(hospitals=hospitals, group=answer["risk_group"])
+    said = words.REFERENCE.format(hospitals=hospitals)
+    if answer["risk_group"]:
+        said += " " + words.OWN_GROUP.format(group=answer["risk_group"])
     yield figure(survival(groups), said)
 
 

@@ -35,8 +35,8 @@ ARMS = {
     "stacked": "both together",
 }
 SIDE_BY_SIDE = (
-    "Percentile: of 100 training cases, so many have a lower risk by that model. Hazard ratio: "
-    "against a patient at the mean of the training cases; for the slide alone there is none. "
+    "Percentile: of 100 cases that the model was fitted to, so many have a lower risk by it. "
+    "Hazard ratio: against a patient at the mean of these; for the slide alone there is none. "
     "C-index: of that model on evaluated cases, see below. What is not known of the patient is "
     "taken as the mean. Where the two differ, neither is known to be right."
 )
@@ -57,8 +57,9 @@ BAND_LACKS = "The study asked for more: the release lacks the model of {rounds}.
 REFERENCE = (
     "Kaplan-Meier estimate of evaluated cases by group of risk, with 95% bands, from sums "
     "of {hospitals}. Below: cases still followed at that month; numbers below 10 are told over a "
-    "span of months only, and spread over it here. This slide's group: {group}."
+    "span of months only, and spread over it here."
 )
+OWN_GROUP = "This slide's group: {group}."
 NO_REFERENCE = "The release holds no curves of its risk groups."
 WITHHELD = (
     "The release holds no curves of its risk groups: in every hospital a group had fewer than 10 "

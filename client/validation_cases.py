@@ -108,7 +108,7 @@ def _predict(
     with read_ahead(bags) as coming:
         for bag in coming:
             prediction = model.predict([bag.features.to(device)])
-            hazards.append(prediction.hazards[0].double().cpu().numpy())
+            hazards.append(prediction.hazards[0].cpu().double().numpy())
             risks.append(float(prediction.risk[0]))
             progress.advance(bar)
     return np.array(hazards, np.float64), np.array(risks, np.float64)

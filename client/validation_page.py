@@ -18,6 +18,7 @@ from ghanet_model.page_html import (
     section,
     table,
     tag,
+    tile,
 )
 from ghanet_model.page_numbers import (
     NOTHING,
@@ -74,22 +75,17 @@ def _top(title: str, found: Found) -> Html:
 
 
 def _tiles(found: Found) -> Iterator[Html]:
-    yield _tile("cases", count(found["cases"]), plural(found["deaths"], "death"))
+    yield tile("cases", count(found["cases"]), plural(found["deaths"], "death"))
     own, theirs = found["c_index"], found["release_c_index"]
-    yield _tile("C-index here", number(own["value"]), _limits_of(own))
-    yield _tile("the release's own", number(part(theirs, "value")), _limits_of(theirs))
+    yield tile("C-index here", number(own["value"]), _limits_of(own))
+    yield tile("the release's own", number(part(theirs, "value")), _limits_of(theirs))
     name = "observed / expected"
-    yield _tile(name, number(part(found["ratio"], "value"), 2), _limits_of(found["ratio"], 2))
+    yield tile(name, number(part(found["ratio"], "value"), 2), _limits_of(found["ratio"], 2))
 
 
 def _limits_of(found: Any, digits: int = 3) -> str:
     limits = between(found, digits)
     return f"95% interval {limits}" if limits else "no interval"
-
-
-def _tile(name: str, value: str, below: str) -> Html:
-    spans = (("name", name), ("value", value), ("limits", below))
-    return tag("div", *(tag("span", said, class_=kind) for kind, said in spans), class_="tile")
 
 
 def _cases(found: Found) -> Iterator[Html]:

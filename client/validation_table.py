@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ghanet_model.page_numbers import p_value, plural
@@ -65,14 +66,14 @@ def validation_lines(found: Found) -> Iterator[str]:
     yield from _brier(found)
 
 
-def kept_lines(found: Found) -> Iterator[str]:
-    """What was written, and how to use it."""
+def kept_lines(found: Found, folder: Path) -> Iterator[str]:
+    """What was written below the hospital's folder, and how to use it."""
     yield ""
-    yield f"page: {found['page']}, to be opened in a browser; numbers beside it in .json"
+    yield f"page: {folder / found['page']}, to be opened in a browser; numbers beside it in .json"
     kept = found["recalibration"]
     if kept:
         kind = "a shift" if kept["b"] == 1 else "a shift and a slope"
-        yield f"recalibration, {kind}: predict --recalibration {kept['file']}"
+        yield f"recalibration, {kind}: predict --recalibration {folder / kept['file']}"
     else:
         yield f"no recalibration: {why_none(found)}"
     yield "all of it is about your patients and stays here"

@@ -8,9 +8,8 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs
 
+from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -122,17 +121,14 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         """What is said to those who are not let in; None: let in."""
-        headers = {
-            key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]
-        }
-        if not self._door.is_called(headers.get("host", "")):
+        asked = HTTPConnection(scope)  # its cookies are read one by one: others' may be odd
+        if not self._door.is_called(asked.headers.get("host", "")):
             return PlainTextResponse("this server has another name\n", status_code=421)
         if scope["method"] not in ("GET", "HEAD"):
             return PlainTextResponse("there is only something to see here\n", status_code=405)
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        if scope["path"] == "/" and "token" in query:
-            return self._entered(query["token"][0])
-        if self._door.knows(_cookie(headers.get("cookie", ""), self._door.cookie)):
+        if scope["path"] == "/" and "token" in asked.query_params:
+            return self._entered(asked.query_params["token"])
+        if self._door.knows(asked.cookies.get(self._door.cookie, "")):
             return None
         return PlainTextResponse(SHUT, status_code=403)
 
@@ -143,14 +139,6 @@ class Guard:
         answer = HTMLResponse(ENTERED)
         answer.set_cookie(self._door.cookie, token, httponly=True, samesite="strict")
         return answer
-
-
-def _cookie(header: str, name: str) -> str:
-    try:
-        found = SimpleCookie(header).get(name)
-    except CookieError:
-        return ""
-    return found.value if found else ""
 
 
 def _with_headers(given: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

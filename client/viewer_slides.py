@@ -8,30 +8,30 @@ import csv
 import io
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from hashlib import blake2b
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 from ghanet_model.errors import SlideError
+from ghanet_model.evaluation import GROUPS
 from ghanet_model.extraction import HANDCRAFTED
 from ghanet_model.files import read_file
-from ghanet_model.recall import RECALL_SUFFIX
 from ghanet_model.study import read_study
 
 from .config import SiteConfig
 from .patch_weights import SUFFIX
 from .predict_slides import TABLE_FILE
-from .recalls import RECALLS
+from .recalls import is_recalled
 from .slide_check import the_file
 from .slide_gate import UNKNOWN
 from .slide_list import ListedSlide, list_slides
 
 ANSWERED, WAITING, REFUSED = "answered", "not answered yet", "refused"
 RECALLED = "the release that answered was recalled: its answer must not be used"
-GROUPS = ("low", "intermediate", "high")
 HIDDEN = ""  # the group of a slide that the gate kept back
 _MOST_JSON, _MOST_TABLE = 4_000_000, 64_000_000  # bytes
 
@@ -84,7 +84,7 @@ class Catalogue:
 
     def __init__(self, listed: Sequence[ListedSlide], folder: Path, *, key: bytes) -> None:
         self._predictions = folder / "predictions"
-        self._recalls = folder / RECALLS
+        self._folder = folder
         self._key = key
         self._listed = {_composed(slide.name): slide for slide in listed}
         self._names = {self._address(name): name for name in self._listed}
@@ -92,8 +92,8 @@ class Catalogue:
     def slides(self) -> list[ViewedSlide]:
         """All of them, by name."""
         answers, refused = self._answers(), self._refused()
-        names = sorted({*self._listed, *answers, *refused})
-        found = (self._viewed(name, answers.get(name), refused) for name in names)
+        names, recalled = sorted({*self._listed, *answers, *refused}), self._recalled()
+        found = (self._viewed(name, answers.get(name), refused, recalled) for name in names)
         return [slide for slide in found if slide is not None]
 
     def find(self, key: str) -> ViewedSlide | None:
@@ -103,7 +103,9 @@ class Catalogue:
         if name is None:
             named = {*answers, *refused}
             name = next((one for one in named if self._address(one) == key), None)
-        return None if name is None else self._viewed(name, answers.get(name), refused)
+        if name is None:
+            return None
+        return self._viewed(name, answers.get(name), refused, self._recalled())
 
     def unanswered(self, key: str) -> ViewedSlide | None:
         """A slide of the site's list, whatever was said of it; reads no file."""
@@ -114,6 +116,10 @@ class Catalogue:
         return blake2b(
             name.encode("utf-8", "surrogatepass"), key=self._key, digest_size=12
         ).hexdigest()
+
+    def _recalled(self) -> Callable[[str], bool]:
+        """Whether a release was recalled; each is looked for once."""
+        return cache(partial(is_recalled, self._folder))
 
     def _answers(self) -> dict[str, Path]:
         """JSON files by the name of their slide."""
@@ -131,7 +137,11 @@ class Catalogue:
             return {}
 
     def _viewed(
-        self, name: str, path: Path | None, refused: Mapping[str, str]
+        self,
+        name: str,
+        path: Path | None,
+        refused: Mapping[str, str],
+        recalled: Callable[[str], bool],
     ) -> ViewedSlide | None:
         """None: a file that is no answer, of a slide that is not listed."""
         key, listed = self._address(name), self._listed.get(name)
@@ -139,7 +149,7 @@ class Catalogue:
             return ViewedSlide(key, name, listed, REFUSED, refused[name])
         answer = read_answer(path) if path else None
         if answer is not None:
-            if (self._recalls / f"{answer.release}{RECALL_SUFFIX}").exists():
+            if recalled(answer.release):
                 return ViewedSlide(key, name, listed, REFUSED, RECALLED)
             return ViewedSlide(key, name, listed, ANSWERED, answer=answer)
         if listed is None:
@@ -188,7 +198,7 @@ def read_answer(path: Path) -> Answer | None:
     try:
         values: dict[str, Any] = json.loads(read_file(path, most=_MOST_JSON))
         return _answer_of(path, values)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

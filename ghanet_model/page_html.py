@@ -129,6 +129,13 @@ def _on_each_sheet(title: str) -> str:
     return f'@page {{ @top-left {{ content: "{safe}"; }} }}\n'
 
 
+def tile(name: str, value: str, *limits: str, kind: str = "") -> Html:
+    """A number that stands out, with what it is called above and what it depends on below."""
+    spans = [("name", name), ("value", value), *(("limits", said) for said in limits)]
+    inside = (tag("span", said, class_=part) for part, said in spans)
+    return tag("div", *inside, class_=f"tile {kind}".rstrip())
+
+
 def section(number: int, title: str, *content: str) -> Html:
     """A numbered part of the page, to be linked to."""
     heading = tag("h2", tag("span", str(number), class_="number"), " ", title)

@@ -188,6 +188,17 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def can_listen(host: str, port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
 def stop_on_signals() -> threading.Event:
     """An event that SIGINT and SIGTERM set, so that a command can end in order."""
     stopping = threading.Event()

@@ -11,14 +11,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .cox import Linear
+from .cox import NORMAL_95, Linear
 from .errors import ProtocolError
 from .evaluation import FITTED, RiskTree
 from .question import Shapes, Sums, WithoutParts, require_counts, require_keys, require_large
 from .study import StudyConfig
 from .sums import SLACK
 
-NORMAL_95 = 1.959963984540054
 LEAST_R = 0.2  # a group whose interval is not above it is not to be read
 
 

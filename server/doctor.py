@@ -1,7 +1,6 @@
 """``ghanet-server doctor``: what is checked, in which order. Changes nothing, asks no hospital."""
 
 import datetime as dt
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from ghanet_model.certificates import certificate_end, server_certificate_serves
 from ghanet_model.doctor import Finding, examined, expiry, fail, ok, private_files, warn, writable
 from ghanet_model.errors import GHANetError
 from ghanet_model.genes import candidate_groups
+from ghanet_model.processes import can_listen
 from ghanet_model.study import StudyConfig, read_study
 
 from . import control
@@ -98,24 +98,13 @@ def _port(config: ServerConfig, *, serving: bool) -> Iterator[Finding]:
     elif serving:
         what = f"SuperLink answers at {config.local_address}, hospitals are being let in"
         yield warn(PORT, what, "wait until 'ghanet-server start' says that it serves")
-    elif _is_free(config):
+    elif can_listen(config.listen, config.port):
         what = f"nothing serves; port {config.port} of {config.listen} is free"
         yield warn(PORT, what, "ghanet-server start")
     else:
         what = f"port {config.port} of {config.listen} cannot be used, and it is not our server's"
         to_do = f"end what runs there, or change 'port' or 'listen' in {SERVER_FILE}"
         yield fail(PORT, what, to_do)
-
-
-def _is_free(config: ServerConfig) -> bool:
-    family = socket.AF_INET6 if ":" in config.listen else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.listen, config.port))
-        except OSError:
-            return False
-        return True
 
 
 def _exposure(config: ServerConfig) -> Iterator[Finding]:

@@ -21,7 +21,14 @@ from pathlib import Path
 from ghanet_model.door import LIST_FILE, list_times
 from ghanet_model.errors import DeploymentError, GHANetError, KeysError
 from ghanet_model.files import write_atomic
-from ghanet_model.processes import LOG_BYTES, Child, free_port, start_child, stop_children
+from ghanet_model.processes import (
+    LOG_BYTES,
+    Child,
+    can_listen,
+    free_port,
+    start_child,
+    stop_children,
+)
 
 from .config import AUTO, NGINX, PORT_FILE, SERVER_FILE, ServerConfig
 from .door_files import (
@@ -62,20 +69,10 @@ def behind_door(config: ServerConfig) -> ServerConfig:
         path.unlink(missing_ok=True)
         return replace(config, inner_port=0)
     port = config.inner_port
-    while not port or port == config.port or not _is_free(port):
+    while not port or port == config.port or not can_listen("127.0.0.1", port):
         port = free_port()
     write_atomic(path, str(port).encode())
     return replace(config, inner_port=port)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @dataclass

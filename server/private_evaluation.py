@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ghanet_model.evaluation import GROUPS
 from ghanet_model.files import write_json
 from ghanet_model.genes import GenePanel
 from ghanet_model.metrics import EvaluationSums
@@ -32,9 +33,8 @@ from .rounds import FINAL_FILE
 from .run import Run
 from .statistics import ask_sums
 
-GROUPS = ("low", "intermediate", "high")  # of risk, a third of the cases each
 MOST_DEVIATION = 0.15  # of C; beyond, its interval would hold chance and perfection
-PER_GROUP = RISK_BINS // len(GROUPS)
+PER_GROUP = RISK_BINS // len(GROUPS)  # a third of the cases each
 
 
 def nothing_exact(run: Run) -> FinalEvaluation:

@@ -21,10 +21,10 @@ from ghanet_model.slide_questions import SlideDistances, SlideMoments, SlideShap
 from ghanet_model.slide_reference import Moments, Shape, SlideReference
 from ghanet_model.weights import fingerprint_of
 
-from . import progress
 from .checkpoint import Checkpoint
+from .evaluation import begin
 from .roster import Member
-from .run import Run, refreshed
+from .run import Run
 from .statistics import Model, ask_sums
 
 REFERENCE_FILE = "reference.json"
@@ -47,11 +47,8 @@ def describe_reference(
     found = _read(path.read_text()) if path.exists() else {}
     if mark.items() <= found.items():
         return dict(found["reference"])
-    run = refreshed(run)
-    run.reporter.say(phase=progress.EVALUATION)
-    online = run.exchange.online()
-    training = [member for member in run.roster.training() if member.name in online]
-    model = Model(base, json.dumps(panel.to_json()), checkpoint.weights)
+    run, members, model = begin(run, checkpoint, panel)
+    training = [member for member in members if member.trains]
     slides = slide_reference(run, training)
     result = {
         "features": slides.to_json() if slides else None,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ghanet_model.page_html import Html, document, join, tag
+from ghanet_model.page_html import Html, document, join, tag, tile
 from ghanet_model.page_numbers import between, count, number, part, plural, signed
 
 from .report_account import account, genes_and_features, withheld
@@ -93,14 +93,8 @@ def _headline(twin: Twin) -> Html:
 
 def _tile(name: str, found: Any, below: str) -> Html:
     limits = between(found)
-    return tag(
-        "div",
-        tag("span", f"C-index, {name}", class_="name"),
-        tag("span", number(part(found, "value")), class_="value"),
-        tag("span", f"95% interval {limits}" if limits else "no interval", class_="limits"),
-        tag("span", below, class_="limits"),
-        class_=f"tile {name}",
-    )
+    interval = f"95% interval {limits}" if limits else "no interval"
+    return tile(f"C-index, {name}", number(part(found, "value")), interval, below, kind=name)
 
 
 def _tile_so_far(twin: Twin) -> Html:

@@ -111,7 +111,7 @@ def meaning(_: StudyConfig, manifest: Found) -> Told | None:
         return None
     said = "; ".join(rows)
     return Told(
-        f"{said}. An interval that includes 0 shows no difference.",
+        f"{said}. Where an interval includes 0, no difference is shown, nor that there is none.",
         "beside earlier studies, and for whom",
     )
 

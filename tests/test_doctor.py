@@ -25,6 +25,7 @@ from client.doctor import examine
 from client.doctor_line import AHEAD_SECONDS, BEHIND_SECONDS
 from ghanet_model.certificates import make_authority, make_server_certificate
 from ghanet_model.doctor import FAIL, OK, WARN, Finding
+from ghanet_model.door import issue, make_door_authority, make_request
 from ghanet_model.processes import free_port
 from server.config import read_server
 from server.control import online_nodes
@@ -396,11 +397,11 @@ def test_a_door_certificate_is_looked_at(home: Path, keys: Path, tmp_path: Path)
     """If there is one: of another key is a fault, ended too; none is needed without a door."""
     door = {"until": "approval"}
     assert found_in(home, **door)["door certificate"].found.startswith("none: needed where")
-    shutil.copy(keys / "server.crt", home / "keys" / "door.crt")
-    shutil.copy(keys / "server.key", home / "keys" / "door.key")
+    make_door_authority(tmp_path, name="door of tests")
+    request = make_request(home / "keys", name="hospital-a")
+    (home / "keys" / "door.crt").write_bytes(issue(tmp_path, request))
     assert found_in(home, **door)["door certificate"].state == OK
-    ended = with_dates(keys, tmp_path / "door.crt", begins=-9, ends=-1)
-    shutil.copy(ended, home / "keys" / "door.crt")
+    (home / "keys" / "door.crt").write_bytes(issue(tmp_path, request, days=-1 / 86400))
     assert found_in(home, **door)["door certificate"].state == FAIL
     shutil.copy(keys / "ca.key", home / "keys" / "door.key")
     assert "is not of the key" in found_in(home, **door)["door certificate"].found

@@ -143,6 +143,7 @@ def test_an_unusual_slide_has_no_number_anywhere(home, capsys) -> None:
     assert (found["gene_groups"], found["hidden"]) == ([], True)
     text = page(home, "strange")
     assert text.count(words.NOT_SHOWN) == 3
+    assert "group: ." not in text
     assert words.UNUSUAL.format(far="numbers one by one, numbers together") in text
     lines = (home / "predictions" / "slides.csv").read_text().splitlines()
     (row,) = csv.DictReader(line for line in lines if not line.startswith("#"))

@@ -202,6 +202,28 @@ def test_it_goes_on_where_it_was(home, capsys):
     assert answer(home, "one")["risk_group"]
 
 
+def test_what_is_lost_beside_an_answer_is_made_again(home, capsys):
+    """Its report, its places, its weights; the answer alone is not enough."""
+    slide, folder = home / "archive" / "one.tiff", home / "predictions"
+    predict(home, slide, capsys=capsys)
+    before = {path: path.stat().st_size for path in folder.glob("one.*")}
+    assert {path.suffix for path in before} == {".json", ".geojson", ".html", ".safetensors"}
+    for path, size in before.items():
+        path.write_bytes(b"x") if path.suffix == ".safetensors" else path.unlink()
+        assert "1 slide predicted: " in predict(home, slide, capsys=capsys)[1]
+        assert path.stat().st_size == size
+    assert "1 slide predicted, 1 of them before" in predict(home, slide, capsys=capsys)[1]
+
+
+def test_a_refused_slide_keeps_no_answer(home, capsys):
+    """One of before was of another file of this name."""
+    slide, folder = home / "archive" / "one.tiff", home / "predictions"
+    predict(home, slide, capsys=capsys)
+    slide.write_bytes(slide.read_bytes()[:5000])
+    assert predict(home, slide, capsys=capsys)[0] == 1
+    assert list(folder.glob("one.*")) == []
+
+
 def test_feature_files_are_enough(home, capsys):
     """Features that were made before give the same answer without the slide."""
     predict(home, home / "archive" / "one.tiff", capsys=capsys)

@@ -19,9 +19,11 @@ from slide_files import MARKER, tissue_image
 from viewer_site import MARKED, OFFSET, running, write_viewer_site
 
 import client.cli
+from client.ledger import site_ledger
 from client.patch_weights import SUFFIX, read_patch_weights
 from client.viewer_guard import POLICY, REPORT_POLICY, Door
 from client.viewer_slides import RECALLED
+from ghanet_model.ledger import RECALLED as RECALLED_LINE
 
 NAMES = ("labelled", "shifted", "destroyed", "waiting")
 
@@ -72,6 +74,13 @@ def test_the_link_lets_in(site):
         f"ghanet_view_{site.port}={site.token}; HttpOnly; Path=/; SameSite=strict"
     )
     assert 'content="0; url=/"' in answer.body.decode()
+
+
+def test_cookies_of_other_servers_do_no_harm(site):
+    """Another program of this machine may have set any, before ours or after it."""
+    own = f"ghanet_view_{site.port}={site.token}"
+    for cookie in (f'prefs={{"a":1}}; {own}', f"{own}; empty", f"a=b=c; {own}; @=1"):
+        assert site.get("/", cookie=cookie).status == 200
 
 
 def test_a_wrong_token_does_not(site):
@@ -176,6 +185,17 @@ def test_states_follow_the_files(home, tmp_path):
         assert RECALLED in page
         assert "0 answered" in page
         assert site.get(f"/slides/{site.key('labelled')}/report").status == 404
+        shutil.rmtree(copy / "inbox" / "recalls")
+        assert "2 answered" in site.get("/").body.decode()
+        release = values["release"]
+        facts = {"release": release["name"], "sha256": release["sha256"]}
+        site_ledger(copy).append(RECALLED_LINE, **facts)  # the notice is gone, the line stays
+        assert "0 answered" in site.get("/").body.decode()
+        (predictions / "labelled.json").write_text(
+            '{"risk_group": "low", "made_of": "", "gate": [1]}'
+        )
+        (predictions / "shifted.json").write_text("[" * 100_000)
+        assert "4 slides" in site.get("/").body.decode()
 
 
 def test_a_slide_unlike_the_training_slides(home, tmp_path):

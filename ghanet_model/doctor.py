@@ -18,11 +18,16 @@ from .settings import FORMAT
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 MEMORY_INFO = Path("/proc/meminfo")
-GROUP_LIMITS = (  # of a container: what it may use, and what it does
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+GROUP_LIMITS = (  # of a container: what it may use, what it does, what of that is mere cache
+    (
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory.current"),
+        "inactive_file",
+    ),
     (
         Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
         Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+        "total_inactive_file",
     ),
 )
 Say = Callable[[str], None]
@@ -153,13 +158,22 @@ def free_memory() -> tuple[int, str]:
     lines = MEMORY_INFO.read_text().splitlines()
     found = next(line for line in lines if line.startswith("MemAvailable"))
     limits = [(int(found.split()[1]) * 1024, "this machine")]
-    for most, used in GROUP_LIMITS:
+    for most, used, cache in GROUP_LIMITS:
         try:
             left = int(most.read_text()) - int(used.read_text())
+            left += _statistic(used.with_name("memory.stat"), cache)
         except (OSError, ValueError):  # no such group, or 'max': no limit
             continue
         limits.append((max(left, 0), "this container"))
     return min(limits)
+
+
+def _statistic(path: Path, name: str) -> int:
+    """A line's number; 0 where there is none."""
+    if not path.exists():
+        return 0
+    lines = (line.split() for line in path.read_text().splitlines())
+    return next((int(line[1]) for line in lines if line[:1] == [name]), 0)
 
 
 def private_files(name: str, paths: Iterable[Path]) -> Finding:

@@ -87,8 +87,8 @@ def make_request(folder: Path, *, name: str, key_file: str = KEY_FILE) -> Reques
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    write_atomic(folder / key_file, private, private=True)
     write_atomic(folder / REQUEST_FILE, request.public_bytes(Encoding.PEM))
+    write_atomic(folder / key_file, private, private=True)  # last: a key is never without a request
     return Request(name, key.public_key())
 
 

@@ -15,7 +15,7 @@ from . import control
 from . import doctor_machine as machine
 from .config import SERVER_FILE, ServerConfig, read_server
 from .door import has_door
-from .door_words import door_lines
+from .door_words import door_notes
 from .ledger import last_received
 from .members import state_of
 from .roster import read_roster
@@ -123,13 +123,12 @@ def _exposure(config: ServerConfig) -> Iterator[Finding]:
             "and register keys, without a password"
         )
         yield warn(EXPOSURE, what, f"install nginx; 'door: auto' in {SERVER_FILE} then uses it")
-    lines = door_lines(config, read_roster(config.folder), dt.datetime.now(dt.UTC))
-    warnings = [line for line in lines if line.startswith("warning: ")]
-    for line in warnings:
-        said, _, to_do = line.removeprefix("warning: ").rpartition(": ")
-        yield warn(DOOR, said, to_do)
-    if lines and not warnings:
-        yield ok(DOOR, f"list of refused certificates and {len(lines) - 1} certificates in time")
+    notes = door_notes(config, read_roster(config.folder), dt.datetime.now(dt.UTC))
+    for note in notes:
+        if note.to_do:
+            yield warn(DOOR, note.said, note.to_do)
+    if notes and not any(note.to_do for note in notes):
+        yield ok(DOOR, f"list of refused certificates and {len(notes) - 1} certificates in time")
 
 
 def _roster(config: ServerConfig) -> Iterator[Finding]:

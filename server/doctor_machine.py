@@ -11,8 +11,8 @@ from cryptography import x509
 from ghanet_model.doctor import Finding, disk, fail, free_memory, ok, size, warn
 from ghanet_model.study import StudyConfig
 
-from .checkpoint import KEEP
 from .config import ServerConfig
+from .ensemble import kept
 from .plan_numbers import model_sizes
 from .progress import read_progress
 
@@ -38,11 +38,11 @@ def disk_room(config: ServerConfig, study: StudyConfig, sites: int) -> Iterator[
     """
     weights, now = _weights(study), read_progress(config.state)
     moved = max(now.round_bytes) if now and now.round_bytes else 2 * sites * weights
-    kept = (KEEP + study.ensemble + 1) * weights
-    one = sites * weights + moved + kept + LOGS
+    checkpoints = (kept(study) + 1) * weights  # and the one that is written
+    one = sites * weights + moved + checkpoints + LOGS
     why = (
         f"a round needs {size(one)}: messages {size(moved)}, updates put aside "
-        f"{size(sites * weights)}, checkpoints {size(kept)}, logs; later ones use it again"
+        f"{size(sites * weights)}, checkpoints {size(checkpoints)}, logs; later ones use it again"
     )
     yield disk(DISK, config.folder, least=one, enough=2 * one, why=why)
 

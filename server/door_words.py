@@ -1,6 +1,7 @@
 """What the coordinator is told of the door: what is exposed, what ends soon, what to do."""
 
 import datetime as dt
+from dataclasses import dataclass
 
 from ghanet_model.certificates import WARN_DAYS
 from ghanet_model.door import AUTHORITY, LIST_WARN_DAYS, REQUEST_FILE, list_times
@@ -9,6 +10,17 @@ from ghanet_model.errors import KeysError
 from .config import AUTO, ServerConfig
 from .door import has_door
 from .roster import Member, Roster
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is known of the door or a certificate; a warning where something is to be done."""
+
+    said: str
+    to_do: str = ""
+
+    def __str__(self) -> str:
+        return f"warning: {self.said}; {self.to_do}" if self.to_do else self.said
 
 
 def door_line(config: ServerConfig) -> str:
@@ -28,12 +40,17 @@ def door_line(config: ServerConfig) -> str:
     )
 
 
-def door_lines(config: ServerConfig, roster: Roster, now: dt.datetime) -> list[str]:
+def door_notes(config: ServerConfig, roster: Roster, now: dt.datetime) -> list[Note]:
     """The list's end, and each hospital's certificate; nothing where there is no door."""
     if not has_door(config):
         return []
-    lines = [list_line(config, now), *(certificate_line(one, now) for one in roster.members)]
-    return [line for line in lines if line]
+    notes = [list_note(config, now), *(certificate_note(one, now) for one in roster.members)]
+    return [note for note in notes if note]
+
+
+def door_lines(config: ServerConfig, roster: Roster, now: dt.datetime) -> list[str]:
+    """The same, a line each."""
+    return list(map(str, door_notes(config, roster, now)))
 
 
 def status_lines(config: ServerConfig, roster: Roster, now: dt.datetime) -> list[str]:
@@ -45,44 +62,37 @@ def status_lines(config: ServerConfig, roster: Roster, now: dt.datetime) -> list
     return [f"door: nginx; {inner}", *(one for one in found if not one.startswith("certificate "))]
 
 
-def certificate_line(member: Member, now: dt.datetime) -> str:
-    """What is known of a hospital's certificate; a warning where something is to be done."""
+def certificate_note(member: Member, now: dt.datetime) -> Note | None:
+    """What is known of a hospital's certificate; None: it takes no part."""
     if not member.is_active:
-        return ""
+        return None
+    renewing = f"ghanet-server renew {member.name} --request {REQUEST_FILE} (it sends that file)"
     if not member.serial:
-        return (
-            f"warning: {member.name} has no certificate, the door refuses it: {_renewing(member)}"
-        )
+        return Note(f"{member.name} has no certificate, the door refuses it", renewing)
     ends = dt.datetime.fromisoformat(member.expires)
     left = (ends - now).days
     if ends <= now:
-        return (
-            f"warning: certificate of {member.name} ended on {ends:%Y-%m-%d}: {_renewing(member)}"
-        )
-    mark = f"; {_renewing(member)}" if left < WARN_DAYS else ""
+        return Note(f"certificate of {member.name} ended on {ends:%Y-%m-%d}", renewing)
     said = f"certificate of {member.name}: valid until {ends:%Y-%m-%d}, {left} days left"
-    return f"warning: {said}{mark}" if mark else said
+    return Note(said, renewing if left < WARN_DAYS else "")
 
 
-def _renewing(member: Member) -> str:
-    return f"ghanet-server renew {member.name} --request {REQUEST_FILE} (it sends that file)"
-
-
-def list_line(config: ServerConfig, now: dt.datetime) -> str:
+def list_note(config: ServerConfig, now: dt.datetime) -> Note | None:
     """Until when the list of refused certificates is valid; a warning long before it is not."""
     if not (config.keys / f"{AUTHORITY}.key").exists():
-        return ""
+        return None
     try:
         _, ends = list_times(config.keys)
     except KeysError as error:
-        return f"warning: {error}; {error.hint}"
+        return Note(str(error), error.hint)
     left = (ends - now).total_seconds() / 86400
     said = f"list of refused certificates: valid until {ends:%Y-%m-%d %H:%M} UTC"
     if left >= LIST_WARN_DAYS:
-        return said
+        return Note(said)
     ended = "it has ended, so the door refuses every hospital" if left <= 0 else ""
     why = ended or "when it ends the door refuses every hospital"
-    return (
-        f"warning: {said}; {why}. 'ghanet-server start' writes it anew at once and every day: "
-        "start it, or see what it says if it runs"
+    return Note(
+        f"{said}; {why}",
+        "'ghanet-server start' writes it anew at once and every day: start it, or see what it says "
+        "if it runs",
     )

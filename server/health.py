@@ -13,7 +13,7 @@ from ghanet_model.heartbeat import certificate_lines, require_heartbeat, spelt_t
 from ghanet_model.invitation import CA_FILE
 
 from .config import ServerConfig
-from .door_words import list_line
+from .door_words import list_note
 
 ANSWER_SECONDS = 10.0
 
@@ -42,8 +42,8 @@ def _list_lines(config: ServerConfig, now: dt.datetime) -> list[str]:
             "the list of refused certificates has ended: the door refuses every hospital",
             hint="'ghanet-server start' writes it anew: stop and start again, see what it says",
         )
-    line = list_line(config, now)
-    return [line] if line.startswith("warning") else []
+    note = list_note(config, now)
+    return [str(note)] if note and note.to_do else []
 
 
 def _require_answers(config: ServerConfig) -> None:

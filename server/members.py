@@ -20,7 +20,7 @@ from .config import ServerConfig, read_server
 from .control import Node
 from .door import has_door
 from .door_files import certify, write_certificate
-from .door_words import certificate_line, door_lines
+from .door_words import certificate_note, door_lines
 from .ledger import in_words, last_received, receipts, server_ledger, verified
 from .membership import Renewal
 from .membership import enrol as enrol_member
@@ -49,8 +49,8 @@ def enrol(options: argparse.Namespace) -> int:
     if options.request:
         certificate, pem = certify(config, member.name, options.request)
         member = member.with_certificate(certificate)
+    refresh_invitation(options.folder)  # first: a wrong study leaves nobody half enrolled
     enrol_member(config, member)
-    refresh_invitation(options.folder)
     genes = " with genes" if member.has_genes else ""
     console.print(
         f"enrolled {member.name}: {member.role}{genes}, {member.cases} cases at most, "
@@ -71,7 +71,7 @@ def _say_certificate(config: ServerConfig, member: Member, pem: bytes) -> None:
         )
         console.print(f"send it; there: ghanet-client certificate {path.name}")
     elif has_door(config):
-        console.print(certificate_line(member, dt.datetime.now(dt.UTC)))
+        console.print(str(certificate_note(member, dt.datetime.now(dt.UTC))))
 
 
 def roster(options: argparse.Namespace) -> int:

@@ -68,8 +68,8 @@ def recall_release(config: ServerConfig, named: str, *, reason: str) -> tuple[Re
         return found, False
     key_file = config.keys / "release.key"
     notice = make_recall(release, digest, reason=reason, key_file=key_file)
-    write_atomic(path_of(config, notice), notice.content)
     server_ledger(config).append(RECALLED, release=release, sha256=digest, reason=notice.reason)
+    write_atomic(path_of(config, notice), notice.content)  # last: with it there, nothing is missing
     return notice, True
 
 

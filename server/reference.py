@@ -5,6 +5,7 @@ Asked once, after the evaluation; the result is one file, and goes into the rele
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,14 +50,34 @@ def describe_reference(
         return dict(found["reference"])
     run, members, model = begin(run, checkpoint, panel)
     training = [member for member in members if member.trains]
-    slides = slide_reference(run, training)
+    asking = _Asking(run)
+    slides = slide_reference(asking, training)
     result = {
         "features": slides.to_json() if slides else None,
-        "gene_groups": _gene_groups(run, training, panel, model),
-        "cox": {arm: _arm(run, training, model, arm, fit) for arm, fit in fits.items()},
+        "gene_groups": _gene_groups(asking, training, panel, model),
+        "cox": {arm: _arm(asking, training, model, arm, fit) for arm, fit in fits.items()},
     }
-    write_json(path, {**mark, "reference": result})
+    write_json(path, {**mark, "reference": result, "left_out": asking.left_out})
     return result
+
+
+@dataclass
+class _Asking:
+    """Questions of one run, and who gave no part of an answer: the first of each, and why."""
+
+    run: Run
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def total(
+        self, topic: Question, members: Sequence[Member], model: Model | None = None
+    ) -> Sums | None:
+        """The sums of all who answer; None where nobody tells anything."""
+        answers = ask_sums(self.run, topic, members, model=model)
+        told = {name: sums for name, sums in answers.good.items() if topic.cases(sums)}
+        silent = dict.fromkeys(answers.good.keys() - told.keys(), "too few cases")
+        for name, why in (answers.left_out | silent).items():
+            self.left_out.setdefault(name, f"{topic.topic}: {why}")
+        return add_sums(told.values()) if told else None
 
 
 def _read(text: str) -> dict[str, Any]:
@@ -64,34 +85,25 @@ def _read(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def slide_reference(run: Run, members: Sequence[Member]) -> SlideReference | None:
+def slide_reference(asking: _Asking, members: Sequence[Member]) -> SlideReference | None:
     """What the training slides are like; None where too few hospitals could tell."""
-    moments = _total(run, SlideMoments(), members)
+    moments = asking.total(SlideMoments(), members)
     if moments is None:
         return None
-    shape = _total(run, SlideShape(Moments.of(moments)), members)
+    shape = asking.total(SlideShape(Moments.of(moments)), members)
     if shape is None:
         return None
     shaped = Shape.of(Moments.of(moments), shape)
-    distances = _total(run, SlideDistances(shaped), members)
+    distances = asking.total(SlideDistances(shaped), members)
     return None if distances is None else SlideReference.of(shaped, distances)
 
 
-def _total(
-    run: Run, topic: Question, members: Sequence[Member], model: Model | None = None
-) -> Sums | None:
-    """The sums of all who answer; None where nobody tells anything."""
-    answers = ask_sums(run, topic, members, model=model).good
-    told = [sums for sums in answers.values() if topic.cases(sums)]
-    return add_sums(told) if told else None
-
-
 def _gene_groups(
-    run: Run, members: Sequence[Member], panel: GenePanel, model: Model
+    asking: _Asking, members: Sequence[Member], panel: GenePanel, model: Model
 ) -> list[dict[str, Any]] | None:
     """How well each group's predicted activity follows the measured one, on held-out cases."""
     with_genes = [member for member in members if member.has_genes]
-    total = _total(run, GeneActivity(), with_genes, model)
+    total = asking.total(GeneActivity(), with_genes, model)
     if total is None:
         return None
     return [
@@ -107,12 +119,12 @@ def _gene_groups(
 
 
 def _arm(
-    run: Run, members: Sequence[Member], model: Model, arm: str, fit: Mapping[str, Any]
+    asking: _Asking, members: Sequence[Member], model: Model, arm: str, fit: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A fitted arm as it is applied to one patient, and which of its risks are usual."""
     beta = np.log(np.array(fit["hazard_ratio"], np.float64))
     at = Linear(np.array(fit["mean"], np.float64), np.array(fit["sd"], np.float64), beta)
-    total = _total(run, ArmRisks(arm, at), members, model)
+    total = asking.total(ArmRisks(arm, at), members, model)
     grid, spread = risk_edges(QUANTILE_LEAVES), ArmRisks(arm, at).spread
     return {
         "covariates": [*COVARIATES, *(["model risk"] if arm == STACKED else [])],

@@ -19,7 +19,7 @@ from .report_rounds import released_round
 from .roster import Roster, read_roster
 from .rounds import FINAL_FILE
 
-STATE_FILES = ("cohort", "signature", "panel", "evaluation")  # .json, below state/
+STATE_FILES = ("cohort", "signature", "panel", "evaluation", "reference")  # .json, below state/
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class RunReport:
     signature: dict[str, Any] | None = None
     panel: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
+    reference: dict[str, Any] | None = None
     now: progress.Progress | None = None
     running: bool = False  # a run goes on at this moment
     digests: dict[str, Any] | None = None
@@ -121,7 +122,7 @@ def of_release(
 
 def with_files(config: ServerConfig, found: RunReport) -> RunReport:
     """The same run with everything else that lies on disk."""
-    cohort, signature, panel, evaluation = (
+    cohort, signature, panel, evaluation, reference = (
         _read(config, f"{name}.json", found.study) for name in STATE_FILES
     )
     return replace(
@@ -130,6 +131,7 @@ def with_files(config: ServerConfig, found: RunReport) -> RunReport:
         signature=signature,
         panel=panel,
         evaluation=evaluation,
+        reference=reference,
         now=progress.read_progress(config.state),
         running=progress.is_running(config.state),
         digests=digests_of(config, found.study),

@@ -41,6 +41,7 @@ def withheld_of(found: RunReport, stages: Sequence[Mapping[str, Any]]) -> list[R
         *_of_file(found.signature, "comparison of features"),
         *_of_panel(found.panel),
         *(part(found.evaluation, "withheld") or ()),
+        *_of_file(found.reference, "usual slides, risks and gene groups"),
     ]
     order = {name: place for place, name in enumerate(found.roster.names())}
     return sorted(rows, key=lambda row: order.get(row["hospital"], len(order)))

@@ -80,11 +80,13 @@ def test_memory_is_compared_with_the_largest_bag(
 def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The least of what the machine has free and what the container may still take."""
     most, used = tmp_path / "memory.max", tmp_path / "memory.current"
-    monkeypatch.setattr(shared, "GROUP_LIMITS", ((most, used),))
+    monkeypatch.setattr(shared, "GROUP_LIMITS", ((most, used, "inactive_file"),))
     assert free_memory()[1] == "this machine"
     most.write_text("5000\n")
     used.write_text("2000\n")
     assert free_memory() == (3000, "this container")
+    (tmp_path / "memory.stat").write_text("anon 1500\ninactive_file 400\n")
+    assert free_memory() == (3400, "this container")
     most.write_text("max\n")
     assert free_memory()[1] == "this machine"
 

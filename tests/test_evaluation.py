@@ -121,7 +121,7 @@ def test_a_hospital_that_stops_answering_is_left_out_and_named(tmp_path: Path) -
 
     class Loses(LocalExchange):
         def _ask(self, kind, name, ask, on_answer):
-            if name == "hospital-b" and ask.values.get("topic") == "cox":
+            if name == "hospital-b" and ask.values.get("topic") in ("cox", "slide moments"):
                 on_answer(name, "missing")
                 return self._nothing()
             return super()._ask(kind, name, ask, on_answer)
@@ -132,11 +132,14 @@ def test_a_hospital_that_stops_answering_is_left_out_and_named(tmp_path: Path) -
             return Traffic()
 
     names = ["hospital-a", "hospital-b", "hospital-d"]
-    *_, found = evaluated(tmp_path, Loses(tmp_path, names))
+    one, panel, checkpoint, found = evaluated(tmp_path, Loses(tmp_path, names))
     assert {"hospital": "hospital-b", "what": "evaluation", "why": "no answer in time"} in found[
         "withheld"
     ]
     assert found["arms"]["federated"]["hospitals"] == names
+    assert describe_reference(one, checkpoint, panel, {})["features"]
+    left_out = json.loads((one.config.state / REFERENCE_FILE).read_text())["left_out"]
+    assert left_out["hospital-b"] == "slide moments: no answer in time"
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from ghanet_model.door import (
 )
 from ghanet_model.errors import KeysError
 from server.config import read_server
-from server.door_words import certificate_line
+from server.door_words import certificate_note as server_note
 from server.roster import read_roster, write_roster
 
 NAME = "hospital-a"
@@ -246,7 +246,7 @@ def test_a_revoked_hospital_needs_a_new_key_for_its_certificate(
 def test_both_sides_warn_before_a_certificate_ends(root: Path, days: float, warned: bool) -> None:  # noqa: FBT001
     """From 30 days before, with what to do."""
     now = member_end(root) - dt.timedelta(days=days)
-    lines = certificate_note(root / NAME, now), certificate_line(member(root), now)
+    lines = certificate_note(root / NAME, now), str(server_note(member(root), now))
     assert [line.startswith("warning: ") for line in lines] == [warned, warned]
     assert ("renew-certificate" in lines[0]) is warned
     assert ("ghanet-server renew hospital-a --request door.csr" in lines[1]) is warned

@@ -13,7 +13,8 @@ from .policy import Budget, Policy
 SITE_FILE = "site.yaml"
 LOG_FILE = "site.log"  # in logs/: what was done and what left
 FOLDER_VARIABLE = "GHANET_SITE_FOLDER"  # tells the Flower app whose it is
-_SERVER = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+_LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # between the dots of a name
+_SERVER = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\]):(\d{{1,5}})")
 _DEVICE = re.compile(r"cpu|mps|cuda(:\d+)?")
 TIME_UNITS = ("months", "days", "years")
 DAY_FIRST, MONTH_FIRST = DATE_ORDERS = ("day first", "month first")

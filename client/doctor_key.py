@@ -19,10 +19,9 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from ghanet_model.door import DOOR_HEADER
-from ghanet_model.invitation import CA_FILE
 
 from .config import FOLDER_VARIABLE, read_site
-from .doctor_tls import trusting
+from .doctor_tls import believing
 
 NO_INTERVAL = 0.0  # seconds between heartbeats; Flower's least is 10
 
@@ -38,7 +37,7 @@ def asked(folder: Path) -> dict[str, int | str]:
         public_key=public_key_to_bytes(public),  # type: ignore[arg-type]
         heartbeat_interval=NO_INTERVAL,
     )
-    address, verify = f"https://{config.server}", trusting(keys / CA_FILE)
+    address, verify = f"https://{config.server}", believing(config)
     said: dict[str, int | str] = {"status": 200, "code": 0, "door": "", "why": ""}
     try:
         with FleetHttpClient(address, interceptors=[signing], verify=verify) as client:

@@ -14,10 +14,9 @@ from contextlib import closing
 from cryptography import x509
 
 from ghanet_model.doctor import Finding, fail, ok, size, warn
-from ghanet_model.invitation import CA_FILE
 
 from .config import SiteConfig
-from .doctor_tls import Shown, believing_nothing, secured, trusting
+from .doctor_tls import Shown, believing, believing_nothing, secured
 from .proxy import place
 
 CLOCK, SPEED = "clock", "speed"
@@ -87,7 +86,7 @@ def speed(config: SiteConfig, payload: int, minutes: float) -> Iterator[Finding]
         minutes: that a round may take.
     """
     host, _ = place(config.server)
-    context = trusting(config.folder / "keys" / CA_FILE)
+    context = believing(config)
     with closing(secured(config, context)) as secure:
         _, page = get(secure, host, PAGE)  # made when it is asked for first
         rate = _rate(secure, host) if page >= LEAST_PAGE else 0.0

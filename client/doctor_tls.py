@@ -12,41 +12,28 @@ from pathlib import Path
 
 from cryptography import x509
 
-from ghanet_model.doctor import Finding, expiry, fail, ok
-from ghanet_model.errors import KeysError
+from ghanet_model.certificates import UNREADABLE
+from ghanet_model.doctor import Finding, expiry, fail, ok, warn
 from ghanet_model.invitation import CA_FILE
 
 from .certificate import shown_files
 from .config import SiteConfig
 from .doctor_network import NoWayError, proxy_to, reach
+from .door import trusting
 from .proxy import place
 
 NOT_YET, ENDED, OTHER_NAMES = 9, 10, (62, 64)  # OpenSSL's verdicts; others: not our authority
 OWN_AUTHORITY = "G-HANet consortium of"  # how 'ghanet-server init' names authorities
 CHAIN, DATES, HOST = "certificate", "certificate dates", "host name"
-UNREADABLE = (
-    ValueError,
-    x509.InvalidVersion,
-    x509.ExtensionNotFound,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 
-def trusting(authority: Path) -> ssl.SSLContext:
-    """TLS with one authority, and with this hospital's certificate for a door if it has one.
+def believing(config: SiteConfig) -> ssl.SSLContext:
+    """TLS as 'start' has it; a certificate for the door that cannot be used is not shown.
 
     Raises:
-        KeysError: a key or certificate cannot be used.
+        KeysError: an authority cannot be read.
     """
-    try:
-        context = ssl.create_default_context(cafile=str(authority))
-    except (ssl.SSLError, OSError):
-        raise KeysError(
-            f"keys/{authority.name} is not a certificate",
-            hint="run 'ghanet-client init' with your invitation again",
-        ) from None
-    return _showing(context, authority.parent)
+    return _showing(trusting(config), config.folder / "keys")
 
 
 def believing_nothing(keys: Path) -> ssl.SSLContext:
@@ -81,7 +68,7 @@ def look_at(config: SiteConfig) -> Shown:
     """
     keys = config.folder / "keys"
     try:
-        with secured(config, trusting(keys / CA_FILE)) as secure:
+        with secured(config, believing(config)) as secure:
             return Shown(_chain(secure))
     except ssl.SSLCertVerificationError as error:
         with secured(config, believing_nothing(keys)) as secure:
@@ -143,7 +130,11 @@ def certificate(config: SiteConfig, shown: Shown) -> Iterator[Finding]:
     if shown.code and shown.code not in (NOT_YET, ENDED, *OTHER_NAMES):
         yield _foreign(config, shown, own)
         return
-    yield ok(CHAIN, f"signed by '{_words(own.subject)}', the authority of keys/{CA_FILE}")
+    if shown.code == 0 and server.issuer != own.subject:
+        what = f"opened on its way by '{_words(server.issuer)}' (extra_authority), who can read it"
+        yield warn(CHAIN, what, "no certificate of this hospital gets through there; ask your IT")
+    else:
+        yield ok(CHAIN, f"signed by '{_words(own.subject)}', the authority of keys/{CA_FILE}")
     to_do = "tell the coordinator: 'ghanet-server start' makes a new one in its last 30 days"
     if shown.code == NOT_YET:
         what = f"the server's certificate begins only on {server.not_valid_before_utc:%Y-%m-%d %X}"

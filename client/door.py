@@ -69,10 +69,28 @@ _REFUSALS = {
 
 
 def tls_context(config: SiteConfig) -> ssl.SSLContext:
-    """TLS with the consortium's authority alone, and this hospital's certificate if it has one.
+    """TLS with whom this hospital trusts, and its own certificate if it has one.
 
     Raises:
         KeysError: a key or certificate is missing or unreadable.
+    """
+    context = trusting(config)
+    if files := shown_files(config.folder):
+        try:
+            context.load_cert_chain(*files)
+        except (ssl.SSLError, OSError):
+            raise KeysError(
+                "keys/door.crt and keys/door.key do not belong together or cannot be read",
+                hint="'ghanet-client certificate FILE' puts a certificate into place",
+            ) from None
+    return context
+
+
+def trusting(config: SiteConfig) -> ssl.SSLContext:
+    """TLS with the consortium's authority, and with that of a proxy where site.yaml names one.
+
+    Raises:
+        KeysError: a certificate is missing or unreadable.
     """
     authority = config.folder / "keys" / CA_FILE
     try:
@@ -85,14 +103,6 @@ def tls_context(config: SiteConfig) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
     else:
         _trust_too(context, config)
-    if files := shown_files(config.folder):
-        try:
-            context.load_cert_chain(*files)
-        except (ssl.SSLError, OSError):
-            raise KeysError(
-                "keys/door.crt and keys/door.key do not belong together or cannot be read",
-                hint="'ghanet-client certificate FILE' puts a certificate into place",
-            ) from None
     return context
 
 

@@ -1,11 +1,14 @@
 """The hospital's own proxy on the way to the coordinator, as HTTPS_PROXY and NO_PROXY name it."""
 
+import re
 import urllib.parse
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass, field
 
 from ghanet_model.errors import DeploymentError
+
+_HOST = re.compile(r"[\w-]{1,63}(?:\.[\w-]{1,63})*\.?|[0-9a-f]*:[0-9a-f:.]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,10 @@ def find_proxy(server: str) -> Proxy | None:
     variable = f"{kind.upper()}_PROXY"
     try:
         parts = urllib.parse.urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.port == 0:
+        host = parts.hostname or ""
+        if parts.scheme != "http" or not _HOST.fullmatch(host) or parts.port == 0:
             raise ValueError  # noqa: TRY301 - one answer to all that is wrong with it
-        return Proxy(variable, parts.hostname, parts.port or 80, url, _authorization(parts))
+        return Proxy(variable, host, parts.port or 80, url, _authorization(parts))
     except ValueError:
         raise DeploymentError(
             f"{variable} is not the address of a proxy",

@@ -156,6 +156,20 @@ def test_an_interception_is_found_and_named(*, whole: bool, home: Path, tmp_path
     assert "key at coordinator" not in found
 
 
+def test_an_interception_that_is_allowed_is_a_warning(home: Path, tmp_path: Path) -> None:
+    """As for 'start': site.yaml names the proxy's authority, and what follows is looked at."""
+    make_authority(tmp_path, name="Hospital IT inspection")
+    make_server_certificate(tmp_path, ["127.0.0.1"])
+    with tls_server(tmp_path / "server.crt", tmp_path / "server.key") as port:
+        serve_at(home, port)
+        edit(home / "site.yaml", {"extra_authority": str(tmp_path / "ca.crt")})
+        found = found_in(home)
+    assert found["certificate"].state == WARN
+    assert "'CN=Hospital IT inspection authority' (extra_authority)" in found["certificate"].found
+    assert found["certificate dates"].state == OK
+    assert "clock" in found
+
+
 def test_a_wrong_authority_in_the_folder_is_found(home: Path, tmp_path: Path) -> None:
     """keys/ca.crt is another consortium's; the server is a coordinator's."""
     make_authority(tmp_path, name="G-HANet consortium of elsewhere.example.org")

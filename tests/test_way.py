@@ -88,7 +88,17 @@ def test_a_proxy_that_asks_for_a_password(
     assert require_server(config) == ""
 
 
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "http://", "https://x:1", "http://x:y"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks5://127.0.0.1:9",
+        "http://",
+        "https://x:1",
+        "http://x:y",
+        "http://my proxy:1",
+        "http://a..b:1",
+    ],
+)
 def test_an_address_that_is_no_proxys_is_named(
     home: Path, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:

@@ -143,12 +143,6 @@ def knock(
         connection.close()
 
 
-def unused_port() -> int:
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
 def doors(config: ServerConfig, behind: Behind) -> Iterator[Door]:
     """Open a door, then close it; for commands there is no SuperLink."""
     write_atomic(config.state / PORT_FILE, b"1")
@@ -180,6 +174,11 @@ def wait_until(known: Callable[[], bool], seconds: float = 30) -> None:
 def word(door: Door, name: str = SITES[0]) -> str:
     """What the door says to a hospital; empty where it lets it in."""
     return knock(door.config.port, hospital(door, name)).door
+
+
+def wait_for_word(door: Door, wanted: str) -> None:
+    """Until every worker of nginx says so: for a moment after a reload old ones accept too."""
+    wait_until(lambda: all(word(door) == wanted for _ in range(8)))
 
 
 def status(door: Door, who: Visitor, path: str = FLEET, **options) -> int:

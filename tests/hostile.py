@@ -53,11 +53,13 @@ def memory_of(read: Callable[[], object]) -> int:
     receiver, sender = os.pipe()
     child = os.fork()
     if child == 0:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        is_read(read)
-        taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        os.write(sender, str(taken // MEGABYTE).encode())
-        os._exit(0)
+        try:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            is_read(read)
+            taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            os.write(sender, str(taken // MEGABYTE).encode())
+        finally:
+            os._exit(0)
     os.close(sender)
     os.waitpid(child, 0)
     with os.fdopen(receiver) as answer:

@@ -26,7 +26,7 @@ from door_site import (
     listen_behind,
     make_coordinator,
     status,
-    unused_port,
+    wait_for_word,
     wait_until,
     word,
 )
@@ -38,6 +38,7 @@ from client.config import read_site
 from client.door import refusal_of
 from ghanet_model.door import KEY_HEADER, list_times, write_list
 from ghanet_model.errors import DeploymentError
+from ghanet_model.processes import free_port
 from server.config import read_server
 from server.door import REOPENINGS, Door, written
 from server.membership import _revoking
@@ -70,7 +71,7 @@ def opened(made: Path, behind: Behind) -> Iterator[Door]:
 def copy(made: Path, behind: Behind, tmp_path: Path) -> Iterator[Door]:
     """A door of a copy of all folders, to be changed."""
     root = Path(shutil.copytree(made, tmp_path / "copy"))
-    port = unused_port()
+    port = free_port()
     edit(root / "coordinator" / "server.yaml", {"port": port})
     for name in SITES:
         edit(root / name / "site.yaml", {"server": f"127.0.0.1:{port}"})
@@ -87,7 +88,7 @@ def test_a_revoked_hospital_is_cut_off_in_the_middle_of_a_connection(copy: Door)
         assert b" 200 " in held.recv(4096)
         command(copy, "revoke", SITES[0], "--reason", "a test")
         copy.tend()
-        wait_until(lambda: word(copy) == "FAILED:certificate revoked")
+        wait_for_word(copy, "FAILED:certificate revoked")
         assert held.recv(4096)[-2:] in (b"in", b"")
         assert held.recv(4096) == b""  # the connection of before is closed
     assert word(copy, SITES[1]) == ""
@@ -104,13 +105,13 @@ def test_a_renewed_certificate_is_the_only_one(copy: Door, tmp_path: Path) -> No
     request = home / "keys" / "door.csr"
     command(copy, "renew", SITES[0], "--request", request)
     copy.tend()
-    wait_until(lambda: word(copy) == "FAILED:certificate revoked")
+    wait_for_word(copy, "FAILED:certificate revoked")
     issued = folder / "certificates" / f"{SITES[0]}.crt"
     run(client.cli.main, "certificate", issued, "--folder", home)
     assert word(copy) == ""
     command(copy, "renew", SITES[0], "--request", request)
     copy.tend()
-    wait_until(lambda: word(copy) == "FAILED:certificate revoked")
+    wait_for_word(copy, "FAILED:certificate revoked")
     run(client.cli.main, "certificate", issued, "--folder", home)
     assert word(copy) == ""
     assert len(read_roster(folder).named(SITES[0]).former_serials) == 2
@@ -122,7 +123,7 @@ def test_an_ended_list_refuses_everybody_and_is_written_anew(
     """The door fails closed; the client says that it passes; 'start' mends it at its next look."""
     write_list(copy.config.keys, (), days=-0.01)
     copy.reload()
-    wait_until(lambda: word(copy) == "FAILED:CRL has expired")
+    wait_for_word(copy, "FAILED:CRL has expired")
     said = refusal_of(read_site(home_of(copy, SITES[0])))
     assert said is not None
     assert said.passes
@@ -133,7 +134,7 @@ def test_an_ended_list_refuses_everybody_and_is_written_anew(
     )
     write_list(copy.config.keys, (), days=-2)
     copy.tend()
-    wait_until(lambda: word(copy) == "")
+    wait_for_word(copy, "")
     begins, ends = list_times(copy.config.keys)
     assert 6 <= (ends - begins).days <= 7
 
@@ -218,7 +219,7 @@ def test_the_door_has_no_rights_and_keeps_to_the_folder(opened: Door) -> None:
 def test_nginx_ends_with_the_server(made: Path, behind: Behind, tmp_path: Path) -> None:
     """Even if that is killed: no door is left open that nobody tends."""
     root = Path(shutil.copytree(made, tmp_path / "copy"))
-    port = unused_port()
+    port = free_port()
     code = (
         "import sys, time; from dataclasses import replace; from pathlib import Path;"
         "from server.config import read_server; from server.door import open_door;"
@@ -252,7 +253,7 @@ def test_a_list_that_was_not_written_is_written_by_the_server(copy: Door) -> Non
     change_roster(folder, partial(_revoking, name=SITES[0], reason="a test"))
     assert word(copy) == ""
     copy.tend()
-    wait_until(lambda: word(copy) == "FAILED:certificate revoked")
+    wait_for_word(copy, "FAILED:certificate revoked")
 
 
 def test_a_list_that_cannot_be_written_is_said_once(copy: Door) -> None:

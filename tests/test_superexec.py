@@ -23,7 +23,7 @@ multiprocessing.set_forkserver_preload(IMPORTED)
 for _ in range(2):
     began = time.monotonic()
     start_app([APP, "--help"])
-    (app,) = multiprocessing.active_children()
+    (app,) = multiprocessing.process._children  # active_children() forgets those that have ended
     app.join()
     print("code", app.exitcode, app.pid, time.monotonic() - began, flush=True)
 print("self", os.getpid())
@@ -31,16 +31,17 @@ print("self", os.getpid())
 
 
 KILLED = """\
-import multiprocessing, os, signal, time
+import multiprocessing, os, signal
 from multiprocessing.forkserver import _forkserver
 from client.superexec import APP, start_app
 for _ in range(2):
     start_app([APP, "--help"])
-    (app,) = multiprocessing.active_children()
+    (app,) = multiprocessing.process._children  # active_children() forgets those that have ended
     app.join()
     print("code", app.exitcode, flush=True)
-    os.kill(_forkserver._forkserver_pid, signal.SIGKILL)
-    time.sleep(0.5)
+    server = _forkserver._forkserver_pid
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
 """
 
 

@@ -253,10 +253,12 @@ def test_killed_while_it_writes(elsewhere):
     values = {**kept(elsewhere, "small-????????.json"), "date": "2030-01-01"}
     child = os.fork()
     if not child:
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # a file that grows too large kills
-        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
-        write_validation(folder, values, None)
-        os._exit(0)
+        try:
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # a file that grows too large kills
+            resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))
+            write_validation(folder, values, None)
+        finally:
+            os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGXFSZ
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     left = after.keys() - before.keys()

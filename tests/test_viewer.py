@@ -330,7 +330,8 @@ def test_the_command(home):
             line.sendall(f"GET / HTTP/1.0\r\nHost: localhost\r\n{cookie}\r\n\r\n".encode())
             assert line.recv(12) == b"HTTP/1.1 200"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        process.wait(30)
+        out, err = process.stdout.read(), process.stderr.read()  # with what 'readline' has taken in
     assert (process.returncode, stop, out, err) == (0, "stop with Ctrl-C\n", "", "")
 
 

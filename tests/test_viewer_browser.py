@@ -5,6 +5,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def go(tab: Page, site: Site, name: str) -> None:
     tab.wait("document.querySelector('#picture canvas')")
     drawn = PIXEL % tab.middle("#picture")
     tab.wait(f"{drawn}[3] === 255 && Math.min(...{drawn}) < 235")
+    wait_until_settled(tab, drawn)
+
+
+def wait_until_settled(tab: Page, value: str, seconds: float = 30.0) -> None:
+    """Coarse tiles are drawn first: until a value was the same five times in a second."""
+    seen, end = [], time.monotonic() + seconds
+    while len(seen) < 5 or len({*map(str, seen[-5:])}) > 1:
+        assert time.monotonic() < end
+        seen.append(tab.ask(value))
+        time.sleep(0.2)
 
 
 def text(tab: Page, selector: str) -> str:

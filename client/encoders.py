@@ -193,3 +193,8 @@ def digest_of(*paths: Path) -> str:
     return (
         digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of an error, fit for one line of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

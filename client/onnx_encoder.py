@@ -18,6 +18,7 @@ from .encoders import (
     at_work,
     blank,
     digest_of,
+    first_line,
     prepared,
     require_digest,
     require_features,
@@ -79,7 +80,7 @@ def _session(files: Sequence[Path], *, threads: int, device: str) -> Any:
             session = onnxruntime.InferenceSession(Path(alone) / path.name, options, providers)
     except Exception as error:  # noqa: BLE001 - its errors have no common class
         raise SlideError(
-            f"encoder file {path.name}: onnxruntime cannot load it ({_first_line(error)})",
+            f"encoder file {path.name}: onnxruntime cannot load it ({first_line(error)})",
             hint="is it whole, with its weights beside it? See docs/encoders.md",
         ) from None
     if len(session.get_providers()) < len(providers):
@@ -120,11 +121,7 @@ def _run(session: Any, patches: Pixels, extraction: Extraction, name: str) -> Fe
         )[0]
     except Exception as error:  # noqa: BLE001 - its errors have no common class
         raise SlideError(
-            f"the encoder '{name}' does not take patches {values.shape} ({_first_line(error)})",
+            f"the encoder '{name}' does not take patches {values.shape} ({first_line(error)})",
             hint="export it with a free batch size; see input_pixels in study.yaml: extraction",
         ) from None
     return require_features(np.asarray(found), len(patches), name)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

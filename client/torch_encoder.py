@@ -21,6 +21,7 @@ from .encoders import (
     at_work,
     blank,
     digest_of,
+    first_line,
     prepared,
     require_digest,
     require_features,
@@ -76,9 +77,9 @@ def _load(path: Path, device: str) -> Any:
             if path.suffix.lower() == EXPORTED:
                 return torch.export.load(path).module().to(device)
             return torch.jit.load(path, map_location=device).eval()  # type: ignore[no-untyped-call]
-    except Exception:  # noqa: BLE001 - a program may raise anything
+    except Exception as error:  # noqa: BLE001 - a program may raise anything
         raise SlideError(
-            f"encoder file {path.name}: torch cannot load it",
+            f"encoder file {path.name}: torch cannot load it ({first_line(error)})",
             hint="is it whole, and made by a torch that is not newer than this one?",
         ) from None
 
@@ -90,9 +91,10 @@ def _run(
     try:
         with torch.inference_mode():
             found = program(values)
-    except Exception:  # noqa: BLE001 - a program may raise anything
+    except Exception as error:  # noqa: BLE001 - a program may raise anything
         raise SlideError(
-            f"the encoder '{name}' does not take patches {tuple(values.shape)}",
+            f"the encoder '{name}' does not take patches {tuple(values.shape)} "
+            f"({first_line(error)})",
             hint="export it with a free batch size; see input_pixels in study.yaml: extraction",
         ) from None
     first = found[0] if isinstance(found, tuple | list) else found
